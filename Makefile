@@ -1,0 +1,34 @@
+# Short recipes; each starts from a fresh clone. uv is found or bootstrapped into .uv, never into the system's Python.
+SHELL := /bin/bash
+PYTHON ?= python3
+UV := $(or $(shell command -v uv 2>/dev/null),.uv/bin/uv)
+export UV_PYTHON_DOWNLOADS := never
+RUN := $(UV) run --frozen --no-sync
+ARGS ?=
+
+.PHONY: demo run test check format
+
+.venv/.synced: uv.lock pyproject.toml $(wildcard packages/*/pyproject.toml apps/*/pyproject.toml)
+	@[ -x "$(UV)" ] || command -v "$(UV)" >/dev/null || { $(PYTHON) -m venv .uv && .uv/bin/python -m pip install -q uv; }
+	@$(UV) sync --frozen --quiet
+	@touch $@
+
+demo: .venv/.synced
+	@$(RUN) ordersync demo $(ARGS)
+
+run: .venv/.synced
+	@$(RUN) ordersync up $(ARGS)
+
+test: .venv/.synced
+	@$(RUN) pytest -n 2 $(ARGS)
+
+check: .venv/.synced
+	@$(RUN) ruff check .
+	@$(RUN) ruff format --check .
+	@$(RUN) mypy
+	@$(RUN) lint-imports
+	@$(RUN) deptry .
+
+format: .venv/.synced
+	@$(RUN) ruff check --fix .
+	@$(RUN) ruff format .
