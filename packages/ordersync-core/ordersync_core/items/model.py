@@ -1,0 +1,199 @@
+"""Items: what they hold, how they read on the wire, and what a change of them is."""
+
+import unicodedata
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any, NewType, Self
+
+from attrs import evolve, field, frozen
+
+from ordersync_core.items.notifications import (
+    ItemCreatedNotification,
+    ItemDeletedNotification,
+    ItemUpdatedNotification,
+)
+from ordersync_core.kernel.canonical import content_hash
+from ordersync_core.kernel.change import Change
+from ordersync_core.kernel.decoding import decimal, register, text
+from ordersync_core.kernel.localised import LocalisedText, localised_text
+
+MAXIMUM_CODE = 60
+
+
+class ItemCode(str):
+    """The key of an item: trimmed, in normal form C, 1 to 60 printable characters, compared exactly.
+
+    ValueError for anything else.
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, code: str) -> Self:
+        trimmed = code.strip() if code.isascii() else unicodedata.normalize("NFC", code).strip()
+        if not 1 <= len(trimmed) <= MAXIMUM_CODE or not trimmed.isprintable():
+            raise ValueError(f"an item code has 1 to {MAXIMUM_CODE} printable characters")
+        return super().__new__(cls, trimmed)
+
+
+class VatTariff(StrEnum):
+    NORMAL = "Normal"
+    LOW1 = "Low1"
+    LOW2 = "Low2"
+    SUPER_LOW = "SuperLow"
+    PARKING_TARIFF = "ParkingTariff"
+    NO_VAT = "NoVat"
+
+
+Factor = NewType("Factor", Decimal)
+"""How many of an item's own unit go into one of a related unit; above zero."""
+
+
+def factor(number: Decimal) -> Factor:
+    if number <= 0:
+        raise ValueError("must be above zero")
+    return Factor(number)
+
+
+@frozen(kw_only=True)
+class RelatedUnit:
+    unit: str
+    factor: Factor
+
+
+@frozen(kw_only=True)
+class Image:
+    """`content_hash` is the SHA-256 of the content in hexadecimal; `blob` names where the content lies."""
+
+    position: int
+    file_name: str
+    content_type: str
+    content_hash: str
+    blob: str
+
+
+@frozen(kw_only=True)
+class Attachment:
+    file_name: str
+    content_type: str
+    content_hash: str
+    blob: str
+
+
+@frozen(kw_only=True)
+class Stock:
+    """`quantity` counts the item's own unit; it may be below zero where the source says so."""
+
+    warehouse: str
+    quantity: Decimal
+
+
+@frozen(kw_only=True)
+class RestockOrder:
+    warehouse: str
+    quantity: Decimal
+    expected_date: datetime
+
+
+@frozen(kw_only=True)
+class Item:
+    """An item of one administration. None says that nothing is known, not that the value is empty.
+
+    attributes: JSON values by attribute code; typed when attributes get definitions.
+    updated_at: when its content last changed; None on one that was never stored.
+    """
+
+    code: ItemCode
+    name: LocalisedText = field(factory=lambda: localised_text({}))
+    family_code: str | None = None
+    unit: str | None = None
+    units: tuple[RelatedUnit, ...] = ()
+    vat_tariff: VatTariff | None = None
+    attributes: Mapping[str, Any] = field(factory=dict)
+    images: tuple[Image, ...] = ()
+    attachments: tuple[Attachment, ...] = ()
+    stocks: tuple[Stock, ...] = ()
+    restock_orders: tuple[RestockOrder, ...] = ()
+    updated_at: datetime | None = field(default=None, eq=False)
+
+    def content(self) -> dict[str, Any]:
+        """The item as JSON on the wire, without `updated_at`: what its hash and its changes are counted on."""
+        return {
+            "code": str(self.code),
+            "name": dict(self.name),
+            "family_code": self.family_code,
+            "unit": self.unit,
+            "units": [{"unit": u.unit, "factor": _decimal(u.factor)} for u in self.units],
+            "vat_tariff": None if self.vat_tariff is None else self.vat_tariff.value,
+            "attributes": dict(self.attributes),
+            "images": [_file(image) | {"position": image.position} for image in self.images],
+            "attachments": [_file(attachment) for attachment in self.attachments],
+            "stocks": [{"warehouse": s.warehouse, "quantity": _decimal(s.quantity)} for s in self.stocks],
+            "restock_orders": [
+                {
+                    "warehouse": r.warehouse,
+                    "quantity": _decimal(r.quantity),
+                    "expected_date": r.expected_date.isoformat(),
+                }
+                for r in self.restock_orders
+            ],
+        }
+
+
+register(ItemCode, lambda value: ItemCode(text(value)))
+register(Factor, lambda value: factor(decimal(value)))
+
+
+def _decimal(number: Decimal) -> str:
+    return format(number, "f")
+
+
+def _file(file: Image | Attachment) -> dict[str, Any]:
+    return {
+        "file_name": file.file_name,
+        "content_type": file.content_type,
+        "content_hash": file.content_hash,
+        "blob": file.blob,
+    }
+
+
+def version_of(item: Item) -> str:
+    """What an ETag is made of: equal for equal content."""
+    return content_hash(item.content())
+
+
+def put(kept: Item | None, wanted: Item, *, at: datetime) -> Change[Item] | None:
+    """Create the item or replace its content; None when it holds that content already."""
+    after = evolve(wanted, updated_at=at)
+    content = after.content()
+    if kept is None:
+        return Change(
+            before=None,
+            after=after,
+            notification=ItemCreatedNotification(key=str(wanted.code), after=content),
+        )
+    before = kept.content()
+    changed = {name: before[name] for name in content if before[name] != content[name]}
+    if not changed:
+        return None
+    return Change(
+        before=kept,
+        after=after,
+        notification=ItemUpdatedNotification(key=str(wanted.code), after=content, before=changed),
+    )
+
+
+def delete(kept: Item) -> Change[Item]:
+    return Change(
+        before=kept,
+        after=None,
+        notification=ItemDeletedNotification(key=str(kept.code), after=None, before=kept.content()),
+    )
+
+
+def supply(kept: Item | None, draft: Item, aspects: Iterable[str]) -> Item:
+    """The item with the fields of these aspects from `draft`, and all others as they were."""
+    if kept is None:
+        return draft
+    return evolve(kept, **{aspect: getattr(draft, aspect) for aspect in aspects})

@@ -1,0 +1,34 @@
+from datetime import datetime
+from uuid import UUID
+
+from attrs import frozen
+
+EVENTS_WINDOW = 2_000
+
+
+@frozen(kw_only=True)
+class Relay:
+    """Number what has no number and send what is owed, for one administration.
+
+    window: how many `events` tickets of it may lie unfinished in the queue.
+    """
+
+    window: int = EVENTS_WINDOW
+
+
+@frozen(kw_only=True)
+class TakeDue:
+    """Take the administrations whose wake-up has come."""
+
+
+@frozen(kw_only=True)
+class Wake:
+    administration: str
+    at: datetime
+
+
+@frozen(kw_only=True)
+class FinishEvents:
+    """All handlers of these outbox rows have run."""
+
+    ids: tuple[UUID, ...]
