@@ -1,5 +1,7 @@
 """Leases: who works on what, for how long, fenced by a term that only rises."""
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from datetime import timedelta
 from typing import Protocol
 
@@ -36,4 +38,13 @@ class LeaseRepository(Protocol):
 
     def release(self, lease: Lease) -> None:
         """Give it up at once; does nothing when the term has moved on."""
+        ...
+
+
+class Heartbeat(Protocol):
+    def every(self, interval: timedelta, beat: Callable[[], None]) -> AbstractContextManager[None]:
+        """Call `beat` at that interval, beside the block's own work, until the block ends.
+
+        A beat that raises does not disturb the block: what it held is lost then, and the block's next write says so.
+        """
         ...

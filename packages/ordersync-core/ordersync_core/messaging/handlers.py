@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from attrs import evolve
+
 from ordersync_core.kernel.clock import Clock
 from ordersync_core.kernel.context import Context
 from ordersync_core.kernel.unit_of_work import Opens
@@ -11,7 +13,7 @@ from ordersync_core.messaging.envelope import EVENTS, encode
 from ordersync_core.messaging.model import OutboxRow, event_ticket, number_rows
 from ordersync_core.messaging.ports import MessagingUnitOfWork, WakeUnitOfWork
 from ordersync_core.messaging.queue import Message, Queues, send_id
-from ordersync_core.messaging.tickets import next_ticket_at, sent_straight_away
+from ordersync_core.messaging.tickets import sent_straight_away, ticketed
 
 BATCH = 1_000
 
@@ -58,11 +60,15 @@ def send_owed(
         owed = uow.outbox.owed(clock.now(), limit=command.window)
     if not owed:
         return 0
-    _send(owed, queues, context)
+    _send([evolve(row, tickets=row.tickets + 1) for row in owed], queues, context)
     now = clock.now()
     with uows() as uow:
         uow.outbox.ticketed(
-            [(row.id, row.tickets + 1, next_ticket_at(sent_at=now, tickets=row.tickets + 1)) for row in owed]
+            [
+                ticketed(row.id, was=row.ticket_at, tickets_before=row.tickets, at=now)
+                for row in owed
+                if row.ticket_at is not None
+            ]
         )
         uow.commit()
     return len(owed)
@@ -89,7 +95,7 @@ def _send(rows: Sequence[OutboxRow], queues: Queues, context: Context) -> None:
     queues[EVENTS].send(
         [
             Message(
-                send_id=send_id(row.id, row.tickets + 1),
+                send_id=send_id(row.id, row.tickets),
                 body=encode(event_ticket(row, administration=administration)),
                 group=administration,
             )

@@ -22,6 +22,7 @@ class OutboxRow:
     number: the administration's number, None until the relay gives it one.
     body: the finished bytes that every receiver gets; None until numbered.
     absorbed_by: the row that tells this one's fact too; a row that names itself came to nothing.
+    ticket_at, tickets: when it owes its next `events` ticket, and how many were sent; None: it owes none.
     handled_at: when every handler of the notification had run; None before.
     """
 
@@ -41,6 +42,7 @@ class OutboxRow:
     number: int | None = None
     body: bytes | None = None
     absorbed_by: UUID | None = None
+    ticket_at: datetime | None = None
     tickets: int = 0
     handled_at: datetime | None = None
 
@@ -98,9 +100,9 @@ class Numbering:
 def number_rows(
     survivors: Sequence[OutboxRow], absorbed: Mapping[UUID, UUID], *, last_number: int, administration: str
 ) -> Numbering:
-    """Give each survivor the next number, in order, without a gap."""
+    """Give each survivor the next number, in order, without a gap; each counts the ticket that is sent at once."""
     numbered = [
-        evolve(row, number=number, body=event_body(row, number=number, administration=administration))
+        evolve(row, number=number, body=event_body(row, number=number, administration=administration), tickets=1)
         for number, row in enumerate(survivors, start=last_number + 1)
     ]
     return Numbering(numbered=numbered, absorbed=absorbed, last_number=last_number + len(numbered))

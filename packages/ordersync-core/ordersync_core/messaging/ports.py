@@ -8,6 +8,7 @@ from attrs import frozen
 from ordersync_core.kernel.paging import Page, PageRequest
 from ordersync_core.kernel.unit_of_work import AdminUnitOfWork, Queries, UnitOfWork
 from ordersync_core.messaging.model import Numbering, OutboxRow
+from ordersync_core.messaging.tickets import Ticketed
 
 
 @frozen(kw_only=True)
@@ -35,16 +36,14 @@ class OutboxRepository(Protocol):
         ...
 
     def number(self, numbering: Numbering, *, ticket_at: datetime) -> None:
-        """Write numbers, bodies and content of the survivors, mark the absorbed, and count one ticket each."""
+        """Write numbers, bodies and content of the survivors, and mark the absorbed."""
         ...
 
     def owed(self, now: datetime, limit: int) -> list[OutboxRow]:
         """Numbered rows without outcome whose `ticket_at` has come, by number."""
         ...
 
-    def ticketed(self, tickets: Sequence[tuple[UUID, int, datetime]]) -> None:
-        """Note (row, tickets sent so far, when the next one is owed); a row with an outcome stays as it is."""
-        ...
+    def ticketed(self, tickets: Sequence[Ticketed]) -> None: ...
 
     def find(self, ids: Sequence[UUID]) -> list[OutboxRow]:
         """Numbered rows by id, by number; locked."""

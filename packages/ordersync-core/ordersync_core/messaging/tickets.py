@@ -1,20 +1,36 @@
 """When a row owes its next ticket. The row is the truth; a lost message costs a wait, never the work."""
 
 from datetime import datetime, timedelta
+from uuid import UUID
+
+from attrs import frozen
 
 FIRST_WAIT = timedelta(minutes=1)
 LATER_WAITS = (timedelta(minutes=5), timedelta(minutes=30))
 REPORTED_AFTER = 3
 
 
-def next_ticket_at(*, sent_at: datetime, tickets: int) -> datetime:
-    """When the row owes another ticket, should the one just sent bring no outcome.
+@frozen(kw_only=True)
+class Ticketed:
+    """Note that a row's ticket went out, unless the row has moved on meanwhile.
 
-    tickets: how many were sent for this piece of work, the latest included; at least 1. After the first the
-    wait is 5 minutes, then 30 minutes for ever: nothing is given up for want of an answer. `watch_health` reports
-    rows from the third on.
+    was: the row's `ticket_at` when it was read; another value means that somebody has decided anew.
+    tickets: how many were sent for this piece of work, the latest included.
+    ticket_at: when it owes another one, should this one bring no outcome.
     """
-    return sent_at + LATER_WAITS[min(tickets, len(LATER_WAITS)) - 1]
+
+    id: UUID
+    was: datetime
+    tickets: int
+    ticket_at: datetime
+
+
+def ticketed(id: UUID, *, was: datetime, tickets_before: int, at: datetime) -> Ticketed:
+    """After the first ticket the wait is 5 minutes, then 30 minutes for ever: nothing is given up for want of an
+    answer. `watch_health` reports rows from the third ticket on."""
+    tickets = tickets_before + 1
+    wait = LATER_WAITS[min(tickets, len(LATER_WAITS)) - 1]
+    return Ticketed(id=id, was=was, tickets=tickets, ticket_at=at + wait)
 
 
 def sent_straight_away(at: datetime) -> datetime:

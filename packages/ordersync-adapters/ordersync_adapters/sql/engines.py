@@ -1,0 +1,190 @@
+"""Connections to SQLite files and to Postgres, set up in the one way that keeps OrderSync's promises."""
+
+import os
+import sqlite3
+import tempfile
+import time
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import orjson
+from sqlalchemy import Connection, Engine, create_engine, event, select
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.pool import ConnectionPoolEntry, NullPool, QueuePool
+
+from ordersync_adapters.sql.types import POSTGRES, database_moment, to_json
+from ordersync_core.kernel.errors import InvalidInput
+
+SQLITE = "sqlite"
+BUSY_TIMEOUT = 10.0
+"""Seconds that a SQLite connection waits for another one's transaction."""
+
+_OVERFLOW = 20
+_WAL = b"\x02\x02"
+
+_POSTGRES_DEFAULTS = {
+    "application_name": "ordersync",
+    # seconds, for each address of the host; libpq waits for ever by default
+    "connect_timeout": "10",
+    # a peer that vanished without a word is given up after about a minute, and not after hours
+    "keepalives_idle": "30",
+    "keepalives_interval": "10",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "60000",
+}
+
+
+def database_url(url: str | URL) -> URL:
+    """The parsed address; `postgresql://` and `postgres://` mean psycopg 3, and what the address says outdoes defaults.
+
+    Raises:
+        InvalidInput: it is no SQLAlchemy URL of a SQLite file or of Postgres.
+    """
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise InvalidInput("a database is named by a URL such as sqlite:///folder/file.db") from error
+    if parsed.drivername in ("sqlite", "sqlite+pysqlite"):
+        if parsed.database in (None, "", ":memory:"):
+            raise InvalidInput("SQLite needs the name of a file: sqlite:///folder/file.db")
+        return parsed.set(drivername="sqlite+pysqlite")
+    if parsed.drivername in ("postgres", "postgresql", "postgresql+psycopg"):
+        return parsed.set(drivername="postgresql+psycopg").update_query_dict(
+            {name: value for name, value in _POSTGRES_DEFAULTS.items() if name not in parsed.query}
+        )
+    raise InvalidInput(f"{parsed.drivername} is not supported: a database URL begins with sqlite: or postgresql:")
+
+
+def writing_engine(url: str | URL, *, keep: int = 0) -> Engine:
+    """For transactions that write. On SQLite each holds the file's one write lock from its beginning.
+
+    keep: how many connections stay open while nobody uses them. With 0 an idle database holds none; otherwise
+        `engine.dispose()` closes the idle ones, and the engine stays usable.
+    """
+    parsed = database_url(url)
+    if parsed.get_backend_name() == SQLITE:
+        return _sqlite_engine(parsed, keep=keep, begin="BEGIN IMMEDIATE", read_only=False)
+    return _postgres_engine(parsed, keep=keep, read_only=False)
+
+
+def reading_engine(url: str | URL, *, keep: int = 0) -> Engine:
+    """For reads: each transaction sees one moment on SQLite, each statement one on Postgres; a write is refused.
+
+    keep: as for `writing_engine`.
+    """
+    parsed = database_url(url)
+    if parsed.get_backend_name() == SQLITE:
+        return _sqlite_engine(parsed, keep=keep, begin="BEGIN", read_only=True)
+    return _postgres_engine(parsed, keep=keep, read_only=True)
+
+
+def database_now(connection: Connection) -> datetime:
+    """The present moment in UTC by the database's clock, which goes on within a transaction."""
+    moment: datetime = connection.execute(select(database_moment())).scalar_one()
+    return moment
+
+
+def now_in_microseconds() -> int:
+    """SQLite's clock, which is this machine's; also a function of that name in SQL."""
+    return time.time_ns() // 1000
+
+
+def create_sqlite_file(path: Path) -> None:
+    """Make an empty database in WAL mode, unless there is one; any number of processes may do so at once.
+
+    The mode is a property of the file. Switching it on at each connect fails now and then with "database is locked".
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.exists():
+        _link_new_file(path)
+    if not _is_wal(path):
+        # a file that a backup or another program made
+        _switch_to_wal(path)
+
+
+def _link_new_file(path: Path) -> None:
+    """Nobody sees the file before it is complete, and nobody's file is replaced."""
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as folder:
+        draft = Path(folder) / path.name
+        _switch_to_wal(draft)
+        try:
+            os.link(draft, path)
+        except FileExistsError:
+            return
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def _is_wal(path: Path) -> bool:
+    # https://www.sqlite.org/fileformat.html: read and write version
+    with path.open("rb") as file:
+        return file.read(20)[18:20] == _WAL
+
+
+def _switch_to_wal(path: Path) -> None:
+    connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT)
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+    finally:
+        connection.close()
+
+
+def _sqlite_engine(url: URL, *, keep: int, begin: str, read_only: bool) -> Engine:
+    def connect() -> sqlite3.Connection:
+        # mode=rw: a missing file is an error, and not a new empty database. Without an isolation level the driver
+        # begins no transaction by itself; its own way loses updates and leaves half migrations
+        connection = sqlite3.connect(
+            f"file:{quote(str(url.database))}?mode=rw",
+            uri=True,
+            timeout=BUSY_TIMEOUT,
+            isolation_level=None,
+            check_same_thread=False,
+        )
+        connection.create_function("now_in_microseconds", 0, now_in_microseconds)
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA foreign_keys = ON")
+        if read_only:
+            connection.execute("PRAGMA query_only = ON")
+        return connection
+
+    engine = create_engine(url, creator=connect, **_pooling(keep))
+
+    @event.listens_for(engine, "begin")
+    def begin_transaction(connection: Connection) -> None:
+        connection.exec_driver_sql(begin)
+
+    return engine
+
+
+def _postgres_engine(url: URL, *, keep: int, read_only: bool) -> Engine:
+    engine = create_engine(
+        url,
+        isolation_level="READ COMMITTED",
+        json_serializer=to_json,
+        json_deserializer=orjson.loads,
+        **_pooling(keep),
+    )
+    if read_only:
+
+        @event.listens_for(engine, "connect")
+        def refuse_writes(connection: Any, _: ConnectionPoolEntry) -> None:
+            connection.read_only = True
+
+    return engine
+
+
+def _pooling(keep: int) -> dict[str, Any]:
+    if keep == 0:
+        return {"poolclass": NullPool}
+    # the ping finds the connections that a restarted server has closed
+    return {"poolclass": QueuePool, "pool_size": keep, "max_overflow": _OVERFLOW, "pool_pre_ping": True}
+
+
+def is_postgres(url: URL) -> bool:
+    return url.get_backend_name() == POSTGRES

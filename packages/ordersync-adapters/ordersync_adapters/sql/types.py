@@ -1,0 +1,128 @@
+"""Column types that mean the same on SQLite and on Postgres.
+
+| type     | Postgres    | SQLite                                       |
+| -------- | ----------- | -------------------------------------------- |
+| `Moment` | timestamptz | INTEGER: microseconds since 1970-01-01 UTC   |
+| `Json`   | jsonb       | TEXT                                         |
+| `Uuid`   | uuid        | TEXT: 36 characters, so that ids sort alike  |
+
+Statements that reach through to the driver see the right-hand columns: `to_microseconds`, `from_microseconds`, `to_json`.
+"""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import orjson
+from sqlalchemy import BigInteger, Dialect, String, Text
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.expression import FunctionElement, literal
+from sqlalchemy.types import TypeDecorator, TypeEngine
+
+POSTGRES = "postgresql"
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+def to_microseconds(moment: datetime) -> int:
+    """Microseconds since 1970-01-01 UTC; ValueError for a moment without a time zone."""
+    return (_aware(moment) - _EPOCH) // _MICROSECOND
+
+
+def from_microseconds(count: int) -> datetime:
+    return _EPOCH + timedelta(microseconds=count)
+
+
+def to_json(value: Any) -> str:
+    """Compact JSON; TypeError for what JSON does not know, decimals and ids among them."""
+    return orjson.dumps(value).decode()
+
+
+class Moment(TypeDecorator[datetime]):
+    """A moment with a time zone, to the microsecond; comes back in UTC."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        if dialect.name == POSTGRES:
+            return dialect.type_descriptor(postgresql.TIMESTAMP(timezone=True))
+        return dialect.type_descriptor(BigInteger())
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | int | None:
+        if value is None:
+            return None
+        return _aware(value) if dialect.name == POSTGRES else to_microseconds(value)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        return value.astimezone(UTC) if dialect.name == POSTGRES else from_microseconds(value)
+
+
+class Json(TypeDecorator[Any]):
+    """A JSON value of str, int, float, bool, None, list and dict; a None of its own is SQL's NULL."""
+
+    impl = Text
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        if dialect.name == POSTGRES:
+            return dialect.type_descriptor(postgresql.JSONB(none_as_null=True))
+        return dialect.type_descriptor(Text())
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
+        return value if value is None or dialect.name == POSTGRES else to_json(value)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Any:
+        return value if value is None or dialect.name == POSTGRES else orjson.loads(value)
+
+
+class Uuid(TypeDecorator[UUID]):
+    impl = String
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        if dialect.name == POSTGRES:
+            return dialect.type_descriptor(postgresql.UUID(as_uuid=True))
+        return dialect.type_descriptor(Text())
+
+    def process_bind_param(self, value: UUID | None, dialect: Dialect) -> UUID | str | None:
+        return value if value is None or dialect.name == POSTGRES else str(value)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> UUID | None:
+        return value if value is None or dialect.name == POSTGRES else UUID(value)
+
+
+class database_moment(FunctionElement[datetime]):  # noqa: N801 - reads as the SQL function it is
+    """The present moment by the database's clock, `plus` later; usable wherever a column of type `Moment` is.
+
+    update(leases).where(leases.c.until <= database_moment()).values(until=database_moment(plus=LEASE))
+    """
+
+    inherit_cache = True
+    type = Moment()
+
+    def __init__(self, plus: timedelta = timedelta()) -> None:
+        super().__init__(literal(plus // _MICROSECOND, BigInteger()))
+
+
+@compiles(database_moment, "postgresql")
+def _on_postgres(element: database_moment, compiler: SQLCompiler, **options: Any) -> str:
+    microseconds = compiler.process(element.clauses, **options)
+    return f"(clock_timestamp() + {microseconds} * interval '1 microsecond')"
+
+
+@compiles(database_moment, "sqlite")
+def _on_sqlite(element: database_moment, compiler: SQLCompiler, **options: Any) -> str:
+    microseconds = compiler.process(element.clauses, **options)
+    return f"(now_in_microseconds() + {microseconds})"
+
+
+def _aware(moment: datetime) -> datetime:
+    if moment.tzinfo is None:
+        raise ValueError(f"the moment {moment} has no time zone")
+    return moment

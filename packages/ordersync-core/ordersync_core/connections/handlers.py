@@ -1,0 +1,306 @@
+"""Connections: setting them up, a person's consent, and an access token that always holds."""
+
+from datetime import datetime
+from typing import Any
+
+import orjson
+from attrs import evolve
+
+from ordersync_core.connections.commands import (
+    BeginAuthorisation,
+    CompleteAuthorisation,
+    CreateConnection,
+    DeleteConnection,
+    GetAccessToken,
+    RenewConnections,
+)
+from ordersync_core.connections.model import (
+    KEEP_ALIVE_EVERY,
+    AuthorisationState,
+    Connection,
+    TokenSet,
+    is_fresh,
+)
+from ordersync_core.connections.ports import (
+    AuthorisationUnitOfWork,
+    ConnectionsUnitOfWork,
+    Connector,
+    Connectors,
+    ConsentLost,
+    NotExpired,
+)
+from ordersync_core.kernel.clock import Clock
+from ordersync_core.kernel.context import Context
+from ordersync_core.kernel.errors import InvalidInput, NotFound, OrderSyncError, TemporaryFailure, Violation
+from ordersync_core.kernel.ids import Ids
+from ordersync_core.kernel.lease import Lease
+from ordersync_core.kernel.moments import rfc3339
+from ordersync_core.kernel.secrets import Secrets
+from ordersync_core.kernel.unit_of_work import Opens
+
+
+def create_connection(
+    command: CreateConnection,
+    *,
+    uow: ConnectionsUnitOfWork,
+    connectors: Connectors,
+    secrets: Secrets,
+    ids: Ids,
+    clock: Clock,
+) -> Connection:
+    connector = _connector(connectors, command.connector)
+    connector.check(command.settings, command.secret_settings)
+    connection = Connection(
+        id=ids.new(),
+        connector=command.connector,
+        name=command.name,
+        settings=command.settings,
+        secret_settings=secrets.encrypt(orjson.dumps(dict(command.secret_settings))),
+        created_at=clock.now(),
+    )
+    with uow:
+        uow.connections.add(connection)
+        uow.commit()
+    return connection
+
+
+def delete_connection(command: DeleteConnection, *, uow: ConnectionsUnitOfWork) -> None:
+    with uow:
+        _find(uow, command.id)
+        uow.connections.delete(command.id)
+        uow.commit()
+
+
+def begin_authorisation(
+    command: BeginAuthorisation,
+    *,
+    uow: ConnectionsUnitOfWork,
+    admin: AuthorisationUnitOfWork,
+    connectors: Connectors,
+    secrets: Secrets,
+    ids: Ids,
+    clock: Clock,
+    context: Context,
+) -> str:
+    """The address to which a person's browser goes to consent. Its `state` is good for one answer within 10 minutes."""
+    with uow:
+        connection = _find(uow, command.connection_id)
+    state = AuthorisationState(
+        id=ids.new(),
+        administration=context.administration or "",
+        connection_id=connection.id,
+        identity=context.triggered_by,
+        redirect_uri=command.redirect_uri,
+        created_at=clock.now(),
+    )
+    with admin:
+        admin.authorisation_states.add(state)
+        admin.commit()
+    return connectors[connection.connector].consent_url(
+        connection.settings,
+        secret_settings_of(connection, secrets),
+        state=str(state.id),
+        redirect_uri=command.redirect_uri,
+    )
+
+
+def take_authorisation_state(
+    command: CompleteAuthorisation, *, admin: AuthorisationUnitOfWork, clock: Clock
+) -> AuthorisationState:
+    """The row behind `state`: it alone says which administration and connection the answer is for.
+
+    Raises:
+        InvalidInput: it is unknown, was used before, or is older than 10 minutes.
+    """
+    with admin:
+        state = admin.authorisation_states.take(command.state)
+        admin.commit()
+    if state is None or state.expired(clock.now()):
+        text = "is unknown, was used before, or is too old: begin again"
+        raise InvalidInput(f"the authorisation state {text}", (Violation("/state", text),))
+    return state
+
+
+def store_authorisation(
+    command: tuple[AuthorisationState, str],
+    *,
+    uows: Opens[ConnectionsUnitOfWork],
+    connectors: Connectors,
+    secrets: Secrets,
+    clock: Clock,
+) -> Connection:
+    """Exchange the code for tokens and keep them, for the connection that the state row names."""
+    state, code = command
+    with uows() as uow:
+        connection = _find(uow, state.connection_id)
+    tokens = connectors[connection.connector].exchange(
+        connection.settings,
+        secret_settings_of(connection, secrets),
+        code=code,
+        redirect_uri=state.redirect_uri,
+        now=clock.now(),
+    )
+    with uows() as uow:
+        connection = _find(uow, state.connection_id).authorised(_sealed(tokens, secrets))
+        uow.connections.save(connection)
+        uow.commit()
+    return connection
+
+
+def get_access_token(
+    command: GetAccessToken,
+    *,
+    uows: Opens[ConnectionsUnitOfWork],
+    connectors: Connectors,
+    secrets: Secrets,
+    clock: Clock,
+) -> str:
+    """An access token that holds for at least 30 seconds; renewed if need be, by one process at a time.
+
+    The mark `refreshing_since` is committed before the call and the new pair before it is used, so a process that
+    dies in between leaves a trace; who finds it tries the old refresh token once.
+
+    Raises:
+        ConsentLost: only a person's new consent helps; the connection says so from now on.
+        TemporaryFailure: another process is renewing it, or the authorisation server failed.
+    """
+    with uows() as uow:
+        connection = _find(uow, command.connection_id)
+    if connection.tokens is None:
+        raise ConsentLost(f"connection {connection.name!r} waits for a person's consent")
+    tokens = _opened(connection.tokens, secrets)
+    if is_fresh(tokens, now=clock.now()) and connection.refreshing_since is None:
+        return tokens.access_token
+    return _renew(command, uows=uows, connectors=connectors, secrets=secrets, clock=clock, force=False).access_token
+
+
+def renew_connections(
+    command: RenewConnections,
+    *,
+    uows: Opens[ConnectionsUnitOfWork],
+    connectors: Connectors,
+    secrets: Secrets,
+    clock: Clock,
+) -> int:
+    """Use each refresh token at least weekly, for they lapse unused; answers how many were used.
+
+    One that fails does not keep the others from their turn; its connection shows it.
+    """
+    with uows() as uow:
+        connections = [c for c in uow.connections.all() if c.tokens is not None]
+    used = 0
+    for connection in connections:
+        if connection.tokens is None:
+            continue
+        if clock.now() < _opened(connection.tokens, secrets).obtained_at + KEEP_ALIVE_EVERY:
+            continue
+        try:
+            _renew(
+                GetAccessToken(connection_id=connection.id, holder=command.holder),
+                uows=uows,
+                connectors=connectors,
+                secrets=secrets,
+                clock=clock,
+                force=True,
+            )
+        except OrderSyncError:
+            continue
+        used += 1
+    return used
+
+
+def secret_settings_of(connection: Connection, secrets: Secrets) -> dict[str, Any]:
+    settings: dict[str, Any] = orjson.loads(secrets.decrypt(connection.secret_settings))
+    return settings
+
+
+def _renew(
+    command: GetAccessToken,
+    *,
+    uows: Opens[ConnectionsUnitOfWork],
+    connectors: Connectors,
+    secrets: Secrets,
+    clock: Clock,
+    force: bool,
+) -> TokenSet:
+    with uows() as uow:
+        lease = uow.leases.take(f"connection:{command.connection_id}", command.holder)
+        if lease is None:
+            raise TemporaryFailure("another process is renewing the access token of this connection")
+        connection = _find(uow, command.connection_id)
+        if connection.tokens is None:
+            raise ConsentLost(f"connection {connection.name!r} waits for a person's consent")
+        tokens = _opened(connection.tokens, secrets)
+        if is_fresh(tokens, now=clock.now()) and connection.refreshing_since is None and not force:
+            uow.leases.release(lease)
+            uow.commit()
+            return tokens
+        uow.connections.save(evolve(connection, refreshing_since=clock.now()))
+        uow.commit()
+    try:
+        fresh = connectors[connection.connector].refresh(
+            connection.settings, secret_settings_of(connection, secrets), tokens=tokens, now=clock.now()
+        )
+    except NotExpired:
+        fresh = tokens
+    except ConsentLost:
+        _keep(connection.refused(), lease, uows)
+        raise
+    except OrderSyncError:
+        _release(lease, uows)
+        raise
+    _keep(connection.authorised(_sealed(fresh, secrets)), lease, uows)
+    return fresh
+
+
+def _keep(connection: Connection, lease: Lease, uows: Opens[ConnectionsUnitOfWork]) -> None:
+    with uows() as uow:
+        uow.leases.hold(lease)
+        uow.connections.save(connection)
+        uow.leases.release(lease)
+        uow.commit()
+
+
+def _release(lease: Lease, uows: Opens[ConnectionsUnitOfWork]) -> None:
+    with uows() as uow:
+        uow.leases.release(lease)
+        uow.commit()
+
+
+def _find(uow: ConnectionsUnitOfWork, id: Any) -> Connection:
+    connection = uow.connections.find(id)
+    if connection is None:
+        raise NotFound(f"there is no connection {id}")
+    return connection
+
+
+def _connector(connectors: Connectors, name: str) -> Connector:
+    try:
+        return connectors[name]
+    except KeyError:
+        known = ", ".join(connectors.names())
+        text = f"is not a connector; known are {known}"
+        raise InvalidInput(f"{name!r} {text}", (Violation("/connector", text),)) from None
+
+
+def _sealed(tokens: TokenSet, secrets: Secrets) -> bytes:
+    return secrets.encrypt(
+        orjson.dumps(
+            {
+                "access_token": tokens.access_token,
+                "refresh_token": tokens.refresh_token,
+                "obtained_at": rfc3339(tokens.obtained_at),
+                "expires_at": rfc3339(tokens.expires_at),
+            }
+        )
+    )
+
+
+def _opened(sealed: bytes, secrets: Secrets) -> TokenSet:
+    kept = orjson.loads(secrets.decrypt(sealed))
+    return TokenSet(
+        access_token=kept["access_token"],
+        refresh_token=kept["refresh_token"],
+        obtained_at=datetime.fromisoformat(kept["obtained_at"]),
+        expires_at=datetime.fromisoformat(kept["expires_at"]),
+    )

@@ -1,0 +1,188 @@
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Protocol
+from uuid import UUID
+
+from attrs import field, frozen
+
+from ordersync_core.connections.model import AuthorisationState, Connection, TokenSet
+from ordersync_core.kernel.errors import PermanentFailure
+from ordersync_core.kernel.unit_of_work import AdminUnitOfWork, Queries, UnitOfWork
+
+
+class ConsentLost(PermanentFailure):
+    """The authorisation server refuses our refresh token: only a person's new consent helps."""
+
+
+class NotExpired(PermanentFailure):
+    """The authorisation server says that the present access token still holds: keep using it."""
+
+
+class ConnectionRepository(Protocol):
+    def add(self, connection: Connection) -> None: ...
+
+    def find(self, id: UUID) -> Connection | None:
+        """Locked."""
+        ...
+
+    def all(self) -> list[Connection]: ...
+
+    def save(self, connection: Connection) -> None: ...
+
+    def delete(self, id: UUID) -> None: ...
+
+
+class ConnectionsUnitOfWork(UnitOfWork, Protocol):
+    @property
+    def connections(self) -> ConnectionRepository: ...
+
+
+class AuthorisationStateRepository(Protocol):
+    def add(self, state: AuthorisationState) -> None: ...
+
+    def take(self, id: UUID) -> AuthorisationState | None:
+        """Remove and answer it: it can be used once."""
+        ...
+
+
+class AuthorisationUnitOfWork(AdminUnitOfWork, Protocol):
+    @property
+    def authorisation_states(self) -> AuthorisationStateRepository: ...
+
+
+class ConnectionQueries(Queries, Protocol):
+    def connections(self) -> Sequence[Connection]: ...
+
+    def connection(self, id: UUID) -> Connection | None: ...
+
+
+@frozen(kw_only=True)
+class SourceRecord:
+    """A record as the source sent it.
+
+    key: the source's own key, stable when the code changes.
+    version: rises with each change at the source; None when the source has none.
+    """
+
+    key: str
+    version: int | None
+    raw: Mapping[str, Any]
+
+
+@frozen(kw_only=True)
+class Tombstone:
+    """The source says that it removed the record. `version` is comparable with `SourceRecord.version`."""
+
+    key: str
+    version: int | None
+
+
+@frozen(kw_only=True)
+class SourcePage:
+    """What one call brought.
+
+    cursor: where to go on after this page; None when this kind of read has no cursor.
+    broken: entries that could not even be told apart, each with the reason: they go to quarantine.
+    """
+
+    records: Sequence[SourceRecord] = ()
+    tombstones: Sequence[Tombstone] = ()
+    broken: Sequence[tuple[Any, str]] = ()
+    cursor: Mapping[str, Any] | None = None
+
+
+class Source(Protocol):
+    """One entity of one connection, ready to be read."""
+
+    def pages(self, cursor: Mapping[str, Any] | None) -> Iterator[SourcePage]:
+        """All changes after `cursor`, oldest first; None reads everything from the beginning.
+
+        Raises:
+            TemporaryFailure: worth another attempt; `retry_after` over 60 s means that the run should wait.
+            PermanentFailure: another attempt would fail the same way.
+        """
+        ...
+
+    def named(self, codes: Sequence[str]) -> Iterator[SourcePage]:
+        """The present records of these codes; the pages have no cursor. A code the source does not know is left out."""
+        ...
+
+
+@frozen(kw_only=True)
+class ConnectorDescription:
+    """What a connector can do.
+
+    settings_schema, secrets_schema: JSON Schema (2020-12) of what a connection needs, rendered by the App.
+    entities: for each entity it reads, the aspects it can supply.
+    """
+
+    name: str
+    title: str
+    settings_schema: Mapping[str, Any]
+    secrets_schema: Mapping[str, Any]
+    entities: Mapping[str, tuple[str, ...]]
+
+
+@frozen(kw_only=True)
+class OpenConnection:
+    """A connection as its connector sees it: settings in the clear, and a way to a valid access token.
+
+    access_token: gives one that holds for at least 30 s more; called before each request.
+    """
+
+    id: UUID
+    settings: Mapping[str, Any]
+    secret_settings: Mapping[str, Any] = field(repr=False)
+    access_token: Callable[[], str]
+
+
+class Connector(Protocol):
+    """Code that talks to one external system."""
+
+    @property
+    def description(self) -> ConnectorDescription: ...
+
+    def check(self, settings: Mapping[str, Any], secret_settings: Mapping[str, Any]) -> None:
+        """InvalidInput with every violation."""
+        ...
+
+    def consent_url(
+        self, settings: Mapping[str, Any], secret_settings: Mapping[str, Any], *, state: str, redirect_uri: str
+    ) -> str: ...
+
+    def exchange(
+        self,
+        settings: Mapping[str, Any],
+        secret_settings: Mapping[str, Any],
+        *,
+        code: str,
+        redirect_uri: str,
+        now: datetime,
+    ) -> TokenSet: ...
+
+    def refresh(
+        self,
+        settings: Mapping[str, Any],
+        secret_settings: Mapping[str, Any],
+        *,
+        tokens: TokenSet,
+        now: datetime,
+    ) -> TokenSet:
+        """The next token set.
+
+        Raises:
+            ConsentLost: the refresh token is spent or unknown.
+            NotExpired: too early; the present access token holds.
+            TemporaryFailure: nobody knows yet.
+        """
+        ...
+
+    def source(self, entity: str, connection: OpenConnection) -> Source: ...
+
+
+class Connectors(Protocol):
+    def __getitem__(self, name: str) -> Connector:
+        """KeyError for an unknown one."""
+        ...
+
+    def names(self) -> Sequence[str]: ...

@@ -1,0 +1,115 @@
+"""What arrives by wire: job types -> command and handler, event types -> handlers."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+from ordersync_core.flows.commands import ItemSelectiveSync, ItemSync, RunFlow
+from ordersync_core.flows.handlers import FlowBusy, run_flow
+from ordersync_core.flows.model import FlowKind
+from ordersync_core.jobs.commands import BeginRun, StartRun, WakeNext
+from ordersync_core.jobs.handlers import Begun, EndRun, RunCancelled, begin_run, end_run, wake_next
+from ordersync_core.jobs.model import JobRun, JobType
+from ordersync_core.jobs.ports import RunProgress
+from ordersync_core.jobs.progress import BeatingProgress
+from ordersync_core.kernel.application import Application
+from ordersync_core.kernel.context import Context
+from ordersync_core.kernel.decoding import decode
+from ordersync_core.kernel.errors import InvalidInput, LeaseLost, OrderSyncError, TemporaryFailure, Violation
+from ordersync_core.kernel.lease import RENEW_EVERY, Heartbeat
+from ordersync_core.messaging.envelope import Envelope
+from ordersync_core.webhooks.commands import FanOut
+from ordersync_core.webhooks.handlers import fan_out
+
+PARAMETERS: Mapping[JobType, type[Any]] = {
+    JobType.ITEM_SYNC: ItemSync,
+    JobType.ITEM_SELECTIVE_SYNC: ItemSelectiveSync,
+}
+
+EVENT_TYPES = frozenset({"item.created", "item.updated", "item.deleted"})
+
+
+def start_command(type: str, parameters: Mapping[str, Any]) -> StartRun:
+    """A checked request to start a job; InvalidInput for an unknown type or parameters that do not fit it."""
+    try:
+        job_type = JobType(type)
+        kind = PARAMETERS[job_type]
+    except (ValueError, KeyError):
+        text = f"is not a job that can be started; there are {', '.join(known.value for known in PARAMETERS)}"
+        raise InvalidInput(f"{type!r} {text}", (Violation("/type", text),)) from None
+    try:
+        decode(dict(parameters), kind)
+    except InvalidInput as error:
+        violations = tuple(Violation(f"/parameters{v.pointer}", v.message) for v in error.violations)
+        raise InvalidInput(f"parameters: {error}", violations) from None
+    return StartRun(type=job_type, parameters=parameters)
+
+
+def handle_events(application: Application, messages: Sequence[Envelope], context: Context) -> None:
+    """Run every handler of these notifications, all of one administration."""
+    unknown = [message.type for message in messages if message.type not in EVENT_TYPES]
+    if unknown:
+        raise InvalidInput(f"event type {unknown[0]!r} is not known here")
+    application.run(fan_out, FanOut(messages=tuple(messages)), context)
+
+
+def run_job(
+    application: Application, run_id: UUID, *, holder: str, heartbeat: Heartbeat, context: Context
+) -> JobRun | None:
+    """Do a run's work from beginning to end; None when this message needs no work.
+
+    holder: names the process, for the leases.
+
+    Raises:
+        LeaseLost: another process has taken the run over; the message is completed without more work.
+    """
+    begun = application.run(begin_run, BeginRun(id=run_id, holder=holder), context)
+    if begun is None:
+        return None
+    progress = BeatingProgress(application, begun, context)
+    working = application.providing(RunProgress, progress)
+    with heartbeat.every(RENEW_EVERY, progress.beat):
+        outcome = _work(working, begun, holder=holder, context=context)
+    ended = application.run(end_run, outcome, context)
+    application.run(wake_next, WakeNext(holder=_flow_holder(FlowKind.ITEM)), context)
+    return ended
+
+
+def _work(application: Application, begun: Begun, *, holder: str, context: Context) -> EndRun:
+    """The work itself, and how it came out."""
+    try:
+        return EndRun(begun=begun, result=_JOBS[begun.run.type](application, begun, holder, context))
+    except FlowBusy:
+        return EndRun(begun=begun, busy=_flow_holder(FlowKind.ITEM))
+    except TemporaryFailure as error:
+        return EndRun(begun=begun, temporary=str(error), retry_after=error.retry_after)
+    except LeaseLost:
+        raise
+    except RunCancelled as error:
+        return EndRun(begun=begun, failure=str(error))
+    except OrderSyncError as error:
+        return EndRun(begun=begun, failure=str(error))
+
+
+def _run_item_flow(application: Application, begun: Begun, holder: str, context: Context) -> Mapping[str, Any]:
+    command = decode(dict(begun.run.parameters), PARAMETERS[begun.run.type])
+    flow_run = RunFlow(
+        kind=FlowKind.ITEM,
+        run_id=begun.run.id,
+        holder=holder,
+        codes=tuple(map(str, command.codes)) if isinstance(command, ItemSelectiveSync) else None,
+        complete=getattr(command, "complete", False),
+        confirm_deletions=getattr(command, "confirm_deletions", False),
+    )
+    execution = application.run(run_flow, flow_run, context)
+    return execution.result()
+
+
+def _flow_holder(kind: FlowKind) -> str:
+    return f"flow:{kind.value}"
+
+
+_JOBS: Mapping[JobType, Callable[[Application, Begun, str, Context], Mapping[str, Any]]] = {
+    JobType.ITEM_SYNC: _run_item_flow,
+    JobType.ITEM_SELECTIVE_SYNC: _run_item_flow,
+}

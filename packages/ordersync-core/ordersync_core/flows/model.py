@@ -1,0 +1,174 @@
+"""Flows: how one kind of data moves, and what one run of it did."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from attrs import evolve, field, frozen
+
+from ordersync_core.kernel.moments import rfc3339
+
+
+class FlowKind(StrEnum):
+    """The entity that a flow moves; an administration has one flow of each kind."""
+
+    ITEM = "item"
+
+
+@frozen(kw_only=True)
+class Guard:
+    """How many deletions one run may apply without a person's confirmation: max(floor, ratio x known)."""
+
+    floor: int = 10
+    ratio: Decimal = Decimal("0.10")
+
+    def allows(self, deletions: int, *, known: int) -> bool:
+        return deletions <= max(Decimal(self.floor), self.ratio * known)
+
+
+@frozen(kw_only=True)
+class Step:
+    """A connection and the aspects that it supplies."""
+
+    connection_id: UUID
+    aspects: tuple[str, ...]
+
+
+@frozen(kw_only=True)
+class Flow:
+    """version: rises with each change of the flow, so that every record is built anew."""
+
+    kind: FlowKind
+    source: Step
+    guard: Guard = field(factory=Guard)
+    version: int = 1
+
+    @property
+    def lease_name(self) -> str:
+        return f"flow:{self.kind.value}"
+
+
+@frozen(kw_only=True)
+class Counts:
+    """What a run did so far. read = created + updated + unchanged + quarantined."""
+
+    read: int = 0
+    created: int = 0
+    updated: int = 0
+    deleted: int = 0
+    unchanged: int = 0
+    quarantined: int = 0
+
+    def plus(self, other: "Counts") -> "Counts":
+        return Counts(
+            read=self.read + other.read,
+            created=self.created + other.created,
+            updated=self.updated + other.updated,
+            deleted=self.deleted + other.deleted,
+            unchanged=self.unchanged + other.unchanged,
+            quarantined=self.quarantined + other.quarantined,
+        )
+
+
+@frozen(kw_only=True)
+class Execution:
+    """The entry of one run in the execution log; written with each batch, so a killed run goes on counting.
+
+    complete_read: whether the run reads everything from the beginning, in one go so far.
+    held: deletions that wait for a person's confirmation.
+    """
+
+    run_id: UUID
+    kind: FlowKind
+    started_at: datetime
+    ended_at: datetime | None = None
+    complete_read: bool = False
+    counts: Counts = field(factory=Counts)
+    held: int = 0
+
+    def add(self, counts: Counts) -> "Execution":
+        return evolve(self, counts=self.counts.plus(counts))
+
+    def result(self) -> dict[str, Any]:
+        """What the run's row keeps of it. Each change is one event."""
+        counts = self.counts
+        return {
+            "read": counts.read,
+            "created": counts.created,
+            "updated": counts.updated,
+            "deleted": counts.deleted,
+            "unchanged": counts.unchanged,
+            "quarantined": counts.quarantined,
+            "held_deletions": self.held,
+        }
+
+
+@frozen(kw_only=True)
+class KnownRecord:
+    """What is stored of a source record.
+
+    code: the key of the entity it was last built into; None while it never was.
+    applied_hash, applied_version: content hash and flow version last built or quarantined; None: never.
+    dropped: the source no longer has it; its entity is deleted when the guard allows.
+    """
+
+    key: str
+    content_hash: str
+    source_version: int | None
+    code: str | None = None
+    applied_hash: str | None = None
+    applied_version: int | None = None
+    quarantined: bool = False
+    dropped: bool = False
+
+    def is_applied(self, flow_version: int) -> bool:
+        return self.applied_hash == self.content_hash and self.applied_version == flow_version
+
+
+@frozen(kw_only=True)
+class RawRecord:
+    """A row of a connector's schema: what is known of it, and the record itself."""
+
+    known: KnownRecord
+    raw: Mapping[str, Any]
+
+
+@frozen(kw_only=True)
+class Quarantined:
+    """A record that could not be built. `key` is the source's."""
+
+    key: str
+    reason: str
+    raw: Any
+    since: datetime
+
+
+def deletions_allowed(
+    dropped: int, *, known: int, read: int, complete_read: bool, confirmed: bool, guard: Guard
+) -> bool:
+    """Whether a run may delete what the source dropped, tombstones included.
+
+    known: stored records, the dropped ones included. A complete read that brought nothing at all deletes nothing
+    without confirmation, however few are known.
+    """
+    if confirmed:
+        return True
+    if complete_read and read == 0 and known > 0:
+        return False
+    return guard.allows(dropped, known=known)
+
+
+def shown(flow: Flow) -> dict[str, Any]:
+    return {
+        "kind": flow.kind.value,
+        "source": {"connection_id": str(flow.source.connection_id), "aspects": list(flow.source.aspects)},
+        "guard": {"floor": flow.guard.floor, "ratio": format(flow.guard.ratio, "f")},
+        "version": flow.version,
+    }
+
+
+def shown_quarantined(entries: Sequence[Quarantined]) -> list[dict[str, Any]]:
+    return [{"key": e.key, "reason": e.reason, "raw": e.raw, "since": rfc3339(e.since)} for e in entries]

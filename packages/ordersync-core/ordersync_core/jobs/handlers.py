@@ -1,0 +1,285 @@
+"""Job runs from being due to their end; the work itself is another feature's handler, called by `dispatch.run_job`."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from attrs import evolve, frozen
+
+from ordersync_core.jobs.commands import (
+    BeatRun,
+    BeginRun,
+    CancelRun,
+    CreateJobDefinition,
+    DeleteJobDefinition,
+    EnqueueDue,
+    ResubmitRun,
+    SendOwedRuns,
+    StartRun,
+    WakeNext,
+)
+from ordersync_core.jobs.model import JobDefinition, JobRun, RunState, absorb, due_run, retry_at
+from ordersync_core.jobs.ports import JobsUnitOfWork
+from ordersync_core.jobs.schedule import next_due, parse
+from ordersync_core.kernel.clock import Clock
+from ordersync_core.kernel.context import Context
+from ordersync_core.kernel.errors import Conflict, NotFound
+from ordersync_core.kernel.ids import Ids
+from ordersync_core.kernel.lease import LEASE, Lease
+from ordersync_core.kernel.unit_of_work import Opens
+from ordersync_core.messaging.envelope import QUEUED_JOBS, Envelope, encode
+from ordersync_core.messaging.queue import Message, Queues, send_id
+from ordersync_core.messaging.tickets import sent_straight_away, ticketed
+
+
+class RunCancelled(Conflict):
+    """Somebody cancelled the run while it was at work."""
+
+
+def create_job_definition(
+    command: CreateJobDefinition, *, uow: JobsUnitOfWork, clock: Clock, ids: Ids, context: Context
+) -> JobDefinition:
+    """Raises InvalidInput for a cron expression or time zone that makes no sense, or that never fires."""
+    schedule = parse(command.cron, command.time_zone)
+    definition = JobDefinition(
+        id=ids.new(),
+        administration=_administration(context),
+        type=command.type,
+        parameters=command.parameters,
+        schedule=schedule,
+        next_due=next_due(schedule, after=clock.now()),
+    )
+    with uow:
+        uow.definitions.add(definition)
+        uow.commit()
+    return definition
+
+
+def delete_job_definition(command: DeleteJobDefinition, *, uow: JobsUnitOfWork, context: Context) -> None:
+    with uow:
+        definition = uow.definitions.find(command.id)
+        if definition is None or definition.administration != context.administration:
+            raise NotFound(f"there is no job definition {command.id}")
+        uow.definitions.delete(command.id)
+        uow.commit()
+
+
+def enqueue_due(
+    command: EnqueueDue, *, uows: Opens[JobsUnitOfWork], queues: Queues, clock: Clock, context: Context
+) -> int:
+    """Make one run of each definition whose moment has come, and send their tickets; answers how many."""
+    now = clock.now()
+    with uows() as uow:
+        due = [
+            due_run(d, now=now, ticket_at=sent_straight_away(now), correlation_id=context.correlation_id)
+            for d in uow.definitions.due(now, command.limit)
+        ]
+        if not due:
+            return 0
+        added = uow.runs.add([run for run, _ in due])
+        uow.definitions.save([definition for _, definition in due])
+        uow.commit()
+    _send(added, queues)
+    return len(added)
+
+
+def send_owed_runs(command: SendOwedRuns, *, uows: Opens[JobsUnitOfWork], queues: Queues, clock: Clock) -> int:
+    """Send the tickets that runs owe: lost ones again, and those of runs whose wait is over."""
+    with uows() as uow:
+        owed = uow.runs.owed(clock.now(), command.limit)
+    if owed:
+        _send([evolve(run, tickets=run.tickets + 1) for run in owed], queues)
+        now = clock.now()
+        with uows() as uow:
+            uow.runs.ticketed(
+                [
+                    ticketed(run.id, was=run.ticket_at, tickets_before=run.tickets, at=now)
+                    for run in owed
+                    if run.ticket_at is not None
+                ]
+            )
+            uow.commit()
+    return len(owed)
+
+
+def start_run(
+    command: StartRun, *, uow: JobsUnitOfWork, queues: Queues, clock: Clock, ids: Ids, context: Context
+) -> JobRun:
+    """A run that somebody starts; its ticket is sent straight away."""
+    now = clock.now()
+    run = JobRun(
+        id=ids.new(),
+        administration=_administration(context),
+        type=command.type,
+        parameters=command.parameters,
+        triggered_by=context.triggered_by,
+        correlation_id=context.correlation_id,
+        created_at=now,
+        ticket_at=sent_straight_away(now),
+        tickets=1,
+    )
+    with uow:
+        uow.runs.add([run])
+        uow.commit()
+    _send([run], queues)
+    return run
+
+
+def cancel_run(command: CancelRun, *, uow: JobsUnitOfWork, clock: Clock, context: Context) -> JobRun:
+    """A run at work notices at its next progress report."""
+    with uow:
+        run = _find(uow, command.id, context).cancel(at=clock.now())
+        uow.runs.save(run)
+        uow.commit()
+    return run
+
+
+def resubmit_run(command: ResubmitRun, *, uow: JobsUnitOfWork, clock: Clock, context: Context) -> JobRun:
+    with uow:
+        run = _find(uow, command.id, context).restart(at=clock.now())
+        uow.runs.save(run)
+        uow.commit()
+    return run
+
+
+@frozen(kw_only=True)
+class Begun:
+    """A run that this process may work on, under the lease."""
+
+    run: JobRun
+    lease: Lease
+
+
+def begin_run(command: BeginRun, *, uow: JobsUnitOfWork, clock: Clock, context: Context) -> Begun | None:
+    """Take the run up. None when there is nothing to do for this message: the run has ended, must wait still, or
+    another process works on it (its ticket then comes again after the lease could have ended)."""
+    with uow:
+        run = _find(uow, command.id, context)
+        if run.state.ended or run.must_wait_still(clock.now()):
+            return None
+        lease = uow.leases.take(run_lease(run), command.holder)
+        if lease is None:
+            uow.runs.save(evolve(run, ticket_at=clock.now() + LEASE + timedelta(seconds=1)))
+            uow.commit()
+            return None
+        begun = run.start(at=clock.now())
+        uow.runs.save(begun)
+        uow.commit()
+    return Begun(run=begun, lease=lease)
+
+
+def beat_run(command: BeatRun, *, uow: JobsUnitOfWork, clock: Clock, context: Context) -> None:
+    """Prolong the lease and note how far the run is. Raises LeaseLost or RunCancelled."""
+    with uow:
+        uow.leases.hold(command.lease)
+        run = _find(uow, command.id, context)
+        if run.state is not RunState.RUNNING:
+            raise RunCancelled(f"job run {run.id} is {run.state}")
+        uow.runs.save(run.beat(command.progress, at=clock.now()))
+        uow.commit()
+
+
+@frozen(kw_only=True)
+class EndRun:
+    """How the work of a begun run came out: exactly one of the fields after `begun` is set.
+
+    result: what it did. failure: why it must not be tried again. busy: whose holder it must wait for.
+    temporary: why it failed for now; `retry_after` is the least wait, None for the usual one.
+    """
+
+    begun: Begun
+    result: Mapping[str, Any] | None = None
+    failure: str | None = None
+    busy: str | None = None
+    temporary: str | None = None
+    retry_after: timedelta | None = None
+
+
+def end_run(command: EndRun, *, uow: JobsUnitOfWork, clock: Clock, context: Context) -> JobRun:
+    """Keep the outcome. Raises LeaseLost when another process has taken the run over; it decides then."""
+    now = clock.now()
+    with uow:
+        uow.leases.hold(command.begun.lease)
+        run = _find(uow, command.begun.run.id, context)
+        if run.state.ended:
+            uow.leases.release(command.begun.lease)
+            uow.commit()
+            return run
+        after = _outcome(command, run, uow=uow, now=now)
+        uow.runs.save(after)
+        uow.leases.release(command.begun.lease)
+        uow.commit()
+    return after
+
+
+def _outcome(command: EndRun, run: JobRun, *, uow: JobsUnitOfWork, now: datetime) -> JobRun:
+    if command.result is not None:
+        return run.succeed(command.result, at=now)
+    if command.busy is not None:
+        return _wait_for(run, command.busy, uow=uow, now=now)
+    if command.temporary is not None:
+        moment = retry_at(run, now=now, retry_after=command.retry_after)
+        if moment is not None:
+            return run.wait_until(moment, reason=command.temporary, tries=run.tries + 1)
+    return run.fail(command.failure or command.temporary or "no reason was given", at=now)
+
+
+def _wait_for(run: JobRun, holder: str, *, uow: JobsUnitOfWork, now: datetime) -> JobRun:
+    waiting = uow.runs.waiting_for(run.administration, holder)
+    absorbed = absorb(run, waiting, at=now)
+    if absorbed is not None:
+        other, merged = absorbed
+        uow.runs.save(other)
+        return merged
+    return run.wait_for(holder, at=now, reason=f"{holder} is at work for another run")
+
+
+def wake_next(command: WakeNext, *, uow: JobsUnitOfWork, clock: Clock, context: Context) -> JobRun | None:
+    """The run that ends wakes the oldest one that waits for what it held."""
+    with uow:
+        waiting = uow.runs.waiting_for(_administration(context), command.holder)
+        if not waiting:
+            return None
+        woken = waiting[0].wake(at=clock.now())
+        uow.runs.save(woken)
+        uow.commit()
+    return woken
+
+
+def run_lease(run: JobRun) -> str:
+    return f"run:{run.id}"
+
+
+def _find(uow: JobsUnitOfWork, id: Any, context: Context) -> JobRun:
+    """The run, if it belongs to the context's administration: the admin database holds those of all."""
+    run = uow.runs.find(id)
+    if run is None or run.administration != context.administration:
+        raise NotFound(f"there is no job run {id}")
+    return run
+
+
+def _send(runs: Sequence[JobRun], queues: Queues) -> None:
+    queues[QUEUED_JOBS].send(
+        [
+            Message(send_id=send_id(run.id, run.tickets), body=encode(_ticket(run)), group=run.administration)
+            for run in runs
+        ]
+    )
+
+
+def _ticket(run: JobRun) -> Envelope:
+    return Envelope(
+        id=run.id,
+        type=run.type.value,
+        administration=run.administration,
+        occurred_at=run.created_at,
+        triggered_by=run.triggered_by,
+        correlation_id=str(run.id),
+        body={"run": str(run.id)},
+    )
+
+
+def _administration(context: Context) -> str:
+    if context.administration is None:
+        raise NotFound("name an administration")
+    return context.administration

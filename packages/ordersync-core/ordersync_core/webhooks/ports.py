@@ -1,0 +1,169 @@
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Protocol
+from uuid import UUID
+
+from attrs import field, frozen
+
+from ordersync_core.kernel.errors import InvalidInput
+from ordersync_core.kernel.paging import Page, PageRequest
+from ordersync_core.kernel.unit_of_work import Queries, UnitOfWork
+from ordersync_core.messaging.tickets import Ticketed
+from ordersync_core.webhooks.model import Attempt, Delivery, DeliveryState, Event, Webhook
+
+
+class TargetRefused(InvalidInput):
+    """The webhook's URL leads to an address that OrderSync does not call."""
+
+
+class TargetPolicy(Protocol):
+    def check(self, url: str) -> None:
+        """Refuse a URL whose scheme, form or present addresses are not allowed: TargetRefused."""
+        ...
+
+
+class WebhookRepository(Protocol):
+    def add(self, webhook: Webhook) -> None: ...
+
+    def find(self, id: UUID) -> Webhook | None:
+        """Locked."""
+        ...
+
+    def get(self, ids: Sequence[UUID]) -> Mapping[UUID, Webhook]:
+        """Locked, in the order of their ids so that two transactions cannot deadlock."""
+        ...
+
+    def enabled(self) -> list[Webhook]:
+        """All that are enabled, locked, in the order of their ids."""
+        ...
+
+    def save(self, webhooks: Sequence[Webhook]) -> None: ...
+
+    def delete(self, id: UUID) -> None:
+        """With its deliveries and attempts."""
+        ...
+
+
+class DeliveryRepository(Protocol):
+    def add(self, deliveries: Sequence[Delivery]) -> None:
+        """Add them; one that stands there already (same id) stays as it is."""
+        ...
+
+    def get(self, ids: Sequence[UUID]) -> Mapping[UUID, Delivery]:
+        """Locked, in the order of their ids."""
+        ...
+
+    def save(self, deliveries: Sequence[Delivery]) -> None: ...
+
+    def record(self, attempts: Sequence[Attempt]) -> None:
+        """Keep the attempts; one of the same delivery and number stays as it is."""
+        ...
+
+    def in_queue(self, webhook_ids: Sequence[UUID]) -> Mapping[UUID, int]:
+        """How many waiting deliveries of each webhook have a ticket out: the part of the window that is taken."""
+        ...
+
+    def owed(self, now: datetime, *, window: int) -> list[Delivery]:
+        """Waiting deliveries whose `ticket_at` has come, by webhook and position.
+
+        Of each webhook at most as many as its window (tickets out included) leaves room for; one whose ticket is
+        out already takes no new room. Deliveries of a webhook with an open breaker are left out but for the
+        earliest.
+        """
+        ...
+
+    def ticketed(self, tickets: Sequence[Ticketed]) -> None: ...
+
+    def park(self, webhook_id: UUID, at: datetime) -> int:
+        """Every waiting delivery of it becomes parked; answers how many."""
+        ...
+
+    def unpark(self, webhook_id: UUID, at: datetime) -> int:
+        """Every parked delivery of it waits again and owes a ticket at `at`; answers how many."""
+        ...
+
+    def pull_forward(self, webhook_id: UUID, at: datetime) -> int:
+        """Every waiting delivery of it without a ticket out owes one at `at`, if it was to be later."""
+        ...
+
+    def waiting_first(self, webhook_id: UUID) -> UUID | None:
+        """The waiting delivery with the lowest position."""
+        ...
+
+
+class EventLog(Protocol):
+    """The numbered outbox rows, as far as webhooks need them."""
+
+    def events(self, ids: Sequence[UUID]) -> list[Event]:
+        """By number; an id without a numbered row is left out."""
+        ...
+
+    def events_after(self, number: int, until: int) -> list[Event]:
+        """Those with `number` < their number <= `until`."""
+        ...
+
+    def bodies(self, ids: Sequence[UUID]) -> Mapping[UUID, bytes]: ...
+
+    def handled(self, ids: Sequence[UUID], at: datetime) -> None: ...
+
+
+class WebhooksUnitOfWork(UnitOfWork, Protocol):
+    @property
+    def webhooks(self) -> WebhookRepository: ...
+
+    @property
+    def deliveries(self) -> DeliveryRepository: ...
+
+    @property
+    def event_log(self) -> EventLog: ...
+
+
+class WebhookQueries(Queries, Protocol):
+    def webhooks(self, page: PageRequest) -> Page[Webhook]:
+        """By id."""
+        ...
+
+    def webhook(self, id: UUID) -> Webhook | None: ...
+
+    def deliveries(self, webhook_id: UUID, page: PageRequest, *, state: DeliveryState | None = None) -> Page[Delivery]:
+        """By position."""
+        ...
+
+    def delivery(self, id: UUID) -> tuple[Delivery, list[Attempt]] | None: ...
+
+
+@frozen(kw_only=True)
+class WebhookRequest:
+    """Everything the sender needs, so that it reads nothing while it waits for the receiver.
+
+    attempt: the number of this attempt, from 1.
+    """
+
+    delivery_id: UUID
+    webhook_id: UUID
+    attempt: int
+    url: str
+    headers: Mapping[str, str]
+    body: bytes = field(repr=False)
+
+
+@frozen(kw_only=True)
+class WebhookResponse:
+    """What came of one request. `status` None: no answer, and `error` says why.
+
+    retry_after: the header as received, or None.
+    """
+
+    request: WebhookRequest
+    started_at: datetime
+    ended_at: datetime
+    status: int | None
+    retry_after: str | None = None
+    error: str | None = None
+    response: bytes = b""
+
+
+class WebhookSender(Protocol):
+    async def send(self, request: WebhookRequest) -> WebhookResponse:
+        """POST it and wait for the answer, at most 15 s. Never raises for what the receiver does."""
+        ...
