@@ -1,5 +1,6 @@
 """What arrives by wire: job types -> command and handler, event types -> handlers."""
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
@@ -7,19 +8,32 @@ from uuid import UUID
 from ordersync_core.flows.commands import ItemSelectiveSync, ItemSync, RunFlow
 from ordersync_core.flows.handlers import FlowBusy, run_flow
 from ordersync_core.flows.model import FlowKind
-from ordersync_core.jobs.commands import BeginRun, StartRun, WakeNext
-from ordersync_core.jobs.handlers import Begun, EndRun, RunCancelled, begin_run, end_run, wake_next
+from ordersync_core.jobs.commands import BeginRun, ResubmitRun, StartRun, WakeNext
+from ordersync_core.jobs.handlers import Begun, EndRun, LetGo, begin_run, end_run, let_go, resubmit_run, wake_next
 from ordersync_core.jobs.model import JobRun, JobType
 from ordersync_core.jobs.ports import RunProgress
 from ordersync_core.jobs.progress import BeatingProgress
 from ordersync_core.kernel.application import Application
 from ordersync_core.kernel.context import Context
 from ordersync_core.kernel.decoding import decode
-from ordersync_core.kernel.errors import InvalidInput, LeaseLost, OrderSyncError, TemporaryFailure, Violation
+from ordersync_core.kernel.errors import (
+    InvalidInput,
+    LeaseLost,
+    NotFound,
+    OrderSyncError,
+    Stopping,
+    TemporaryFailure,
+    Violation,
+)
 from ordersync_core.kernel.lease import RENEW_EVERY, Heartbeat
-from ordersync_core.messaging.envelope import Envelope
-from ordersync_core.webhooks.commands import FanOut
-from ordersync_core.webhooks.handlers import fan_out
+from ordersync_core.messaging.commands import OweEventsAgain
+from ordersync_core.messaging.envelope import EVENTS, QUEUED_JOBS, WEBHOOKS, Envelope, decode_envelope
+from ordersync_core.messaging.handlers import owe_events_again
+from ordersync_core.messaging.queue import Queues
+from ordersync_core.webhooks.commands import FanOut, ResubmitDelivery
+from ordersync_core.webhooks.handlers import fan_out, resubmit_delivery
+
+_log = logging.getLogger(__name__)
 
 PARAMETERS: Mapping[JobType, type[Any]] = {
     JobType.ITEM_SYNC: ItemSync,
@@ -68,8 +82,12 @@ def run_job(
         return None
     progress = BeatingProgress(application, begun, context)
     working = application.providing(RunProgress, progress)
-    with heartbeat.every(RENEW_EVERY, progress.beat):
-        outcome = _work(working, begun, holder=holder, context=context)
+    try:
+        with heartbeat.every(RENEW_EVERY, progress.beat):
+            outcome = _work(working, begun, holder=holder, context=context)
+    except Stopping:
+        application.run(let_go, LetGo(begun=begun), context)
+        raise
     ended = application.run(end_run, outcome, context)
     application.run(wake_next, WakeNext(holder=_flow_holder(FlowKind.ITEM)), context)
     return ended
@@ -85,10 +103,12 @@ def _work(application: Application, begun: Begun, *, holder: str, context: Conte
         return EndRun(begun=begun, temporary=str(error), retry_after=error.retry_after)
     except LeaseLost:
         raise
-    except RunCancelled as error:
-        return EndRun(begun=begun, failure=str(error))
     except OrderSyncError as error:
         return EndRun(begun=begun, failure=str(error))
+    except Exception as error:
+        # A fault of ours: the run says so and can be resubmitted, the log has the rest.
+        _log.exception("job run %s failed", begun.run.id)
+        return EndRun(begun=begun, failure=f"unexpected {type(error).__name__}: {error}")
 
 
 def _run_item_flow(application: Application, begun: Begun, holder: str, context: Context) -> Mapping[str, Any]:
@@ -112,4 +132,39 @@ def _flow_holder(kind: FlowKind) -> str:
 _JOBS: Mapping[JobType, Callable[[Application, Begun, str, Context], Mapping[str, Any]]] = {
     JobType.ITEM_SYNC: _run_item_flow,
     JobType.ITEM_SELECTIVE_SYNC: _run_item_flow,
+}
+
+
+def resubmit(application: Application, queue_name: str, dead_letter_id: str, context: Context) -> None:
+    """Let what a queue gave up be tried again: its row owes a ticket from now, then the dead letter is complete.
+
+    Raises:
+        NotFound: there is no such dead letter.
+        InvalidInput: its message cannot be read, so there is no row to reset.
+    """
+    queue = application.resolve(Queues)[queue_name]
+    letter = queue.find_dead_letter(dead_letter_id)
+    if letter is None:
+        raise NotFound(f"there is no dead letter {dead_letter_id} in {queue_name}")
+    envelope = decode_envelope(letter.message.body)
+    _RESUBMISSIONS[queue_name](application, envelope, context.within(envelope.administration))
+    queue.remove_dead_letter(dead_letter_id)
+
+
+def _resubmit_event(application: Application, envelope: Envelope, context: Context) -> None:
+    application.run(owe_events_again, OweEventsAgain(ids=(envelope.id,)), context)
+
+
+def _resubmit_delivery(application: Application, envelope: Envelope, context: Context) -> None:
+    application.run(resubmit_delivery, ResubmitDelivery(id=envelope.id), context)
+
+
+def _resubmit_run(application: Application, envelope: Envelope, context: Context) -> None:
+    application.run(resubmit_run, ResubmitRun(id=envelope.id), context)
+
+
+_RESUBMISSIONS: Mapping[str, Callable[[Application, Envelope, Context], None]] = {
+    EVENTS: _resubmit_event,
+    WEBHOOKS: _resubmit_delivery,
+    QUEUED_JOBS: _resubmit_run,
 }

@@ -15,6 +15,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool, QueuePool
 
+from ordersync_adapters.sql.errors import sql_errors
 from ordersync_adapters.sql.types import POSTGRES, database_moment, to_json
 from ordersync_core.kernel.errors import InvalidInput
 
@@ -71,7 +72,9 @@ def writing_engine(url: str | URL, *, keep: int = 0) -> Engine:
 
 
 def reading_engine(url: str | URL, *, keep: int = 0) -> Engine:
-    """For reads: each transaction sees one moment on SQLite, each statement one on Postgres; a write is refused.
+    """For reads: on SQLite a transaction sees one moment, on Postgres each of its statements does; a write is refused.
+
+    Single statements are cheapest with `execution_options(isolation_level="AUTOCOMMIT")`.
 
     keep: as for `writing_engine`.
     """
@@ -98,11 +101,12 @@ def create_sqlite_file(path: Path) -> None:
     The mode is a property of the file. Switching it on at each connect fails now and then with "database is locked".
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    if not path.exists():
-        _link_new_file(path)
-    if not _is_wal(path):
-        # a file that a backup or another program made
-        _switch_to_wal(path)
+    with sql_errors():
+        if not path.exists():
+            _link_new_file(path)
+        if not _is_wal(path):
+            # a file that a backup or another program made
+            _switch_to_wal(path)
 
 
 def _link_new_file(path: Path) -> None:
@@ -139,13 +143,17 @@ def _sqlite_engine(url: URL, *, keep: int, begin: str, read_only: bool) -> Engin
     def connect() -> sqlite3.Connection:
         # mode=rw: a missing file is an error, and not a new empty database. Without an isolation level the driver
         # begins no transaction by itself; its own way loses updates and leaves half migrations
-        connection = sqlite3.connect(
-            f"file:{quote(str(url.database))}?mode=rw",
-            uri=True,
-            timeout=BUSY_TIMEOUT,
-            isolation_level=None,
-            check_same_thread=False,
-        )
+        try:
+            connection = sqlite3.connect(
+                f"file:{quote(str(url.database))}?mode=rw",
+                uri=True,
+                timeout=BUSY_TIMEOUT,
+                isolation_level=None,
+                check_same_thread=False,
+            )
+        except sqlite3.OperationalError as error:
+            error.args = (f"{error}: {url.database}",)
+            raise
         connection.create_function("now_in_microseconds", 0, now_in_microseconds)
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
@@ -157,7 +165,9 @@ def _sqlite_engine(url: URL, *, keep: int, begin: str, read_only: bool) -> Engin
 
     @event.listens_for(engine, "begin")
     def begin_transaction(connection: Connection) -> None:
-        connection.exec_driver_sql(begin)
+        # the event comes in autocommit too, where each statement is to see its own moment
+        if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
+            connection.exec_driver_sql(begin)
 
     return engine
 

@@ -6,7 +6,7 @@
 | `Json`   | jsonb       | TEXT                                         |
 | `Uuid`   | uuid        | TEXT: 36 characters, so that ids sort alike  |
 
-Statements that reach through to the driver see the right-hand columns: `to_microseconds`, `from_microseconds`, `to_json`.
+Statements that reach through to the driver see the stored form: `to_microseconds`, `from_microseconds`, `to_json`.
 """
 
 from datetime import UTC, datetime, timedelta

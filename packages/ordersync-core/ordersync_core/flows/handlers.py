@@ -31,7 +31,7 @@ from ordersync_core.kernel.application import Application
 from ordersync_core.kernel.canonical import content_hash
 from ordersync_core.kernel.clock import Clock
 from ordersync_core.kernel.context import Context
-from ordersync_core.kernel.errors import Conflict, InvalidInput, NotFound
+from ordersync_core.kernel.errors import Conflict, InvalidInput, NotFound, Stopping
 from ordersync_core.kernel.lease import RENEW_EVERY, Heartbeat, Lease
 from ordersync_core.kernel.secrets import Secrets
 from ordersync_core.kernel.unit_of_work import Opens
@@ -125,7 +125,7 @@ def run_flow(
             execution = _read(run, execution, source, uows=uows, reads=reads, clock=clock, progress=progress)
             execution = _delete_dropped(run, execution, uows=uows, clock=clock)
         return _finish(run, execution, uows=uows, clock=clock)
-    except Exception:
+    except (Exception, Stopping):
         _release(run, uows=uows)
         raise
 

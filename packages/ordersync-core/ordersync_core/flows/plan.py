@@ -61,7 +61,7 @@ def detect(records: Sequence[SourceRecord], known: Mapping[str, KnownRecord], *,
                 known=KnownRecord(
                     key=record.key,
                     content_hash=hashed,
-                    source_version=record.version,
+                    source_version=_newer(record.version, None if stored is None else stored.source_version),
                     code=None if stored is None else stored.code,
                 ),
                 raw=record.raw,
@@ -183,3 +183,8 @@ def _applied(record: RawRecord, *, code: str | None, flow_version: int, quaranti
 
 def _is_older(version: int | None, than: int | None) -> bool:
     return version is not None and than is not None and version < than
+
+
+def _newer(version: int | None, stored: int | None) -> int | None:
+    """A read without versions keeps the one that is known."""
+    return stored if version is None else version

@@ -180,6 +180,23 @@ def beat_run(command: BeatRun, *, uow: JobsUnitOfWork, clock: Clock, context: Co
 
 
 @frozen(kw_only=True)
+class LetGo:
+    """Give a begun run back: its process was asked to end."""
+
+    begun: Begun
+
+
+def let_go(command: LetGo, *, uow: JobsUnitOfWork, clock: Clock, context: Context) -> None:
+    with uow:
+        uow.leases.hold(command.begun.lease)
+        run = _find(uow, command.begun.run.id, context)
+        if not run.state.ended:
+            uow.runs.save(run.give_back(at=clock.now()))
+        uow.leases.release(command.begun.lease)
+        uow.commit()
+
+
+@frozen(kw_only=True)
 class EndRun:
     """How the work of a begun run came out: exactly one of the fields after `begun` is set.
 

@@ -154,6 +154,11 @@ class JobRun:
     def wake(self, *, at: datetime) -> "JobRun":
         return evolve(self, waits_for=None, ticket_at=at, tickets=0)
 
+    def give_back(self, *, at: datetime) -> "JobRun":
+        """Queued again: its process was asked to end."""
+        self._must_not_have_ended()
+        return evolve(self, state=RunState.QUEUED, ticket_at=at, tickets=0)
+
     def restart(self, *, at: datetime) -> "JobRun":
         """A failed run that somebody resubmits."""
         if self.state is not RunState.FAILED:

@@ -3,7 +3,7 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any, Concatenate, ParamSpec, TypeVar, get_args, get_origin, get_type_hints
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from ordersync_core.kernel.context import Context
 from ordersync_core.kernel.errors import ChangedMeanwhile
@@ -43,6 +43,10 @@ class Application:
             except ChangedMeanwhile:
                 continue
         return self._call(handler, command, ports, context)
+
+    def providing(self, port: Any, adapter: Any) -> "Application":
+        """The same application, with `adapter` for `port`: for what exists only for a while, such as a run."""
+        return evolve(self, resolve=lambda wanted: adapter if wanted is port else self.resolve(wanted))
 
     def _call(self, handler: Callable[..., R], command: object, ports: Mapping[str, Any], context: Context) -> R:
         return handler(command, **{name: self._port(port, context) for name, port in ports.items()})

@@ -69,3 +69,7 @@ class TemporaryFailure(ExternalFailure):
 
 class PermanentFailure(ExternalFailure):
     pass
+
+
+class Stopping(BaseException):
+    """The process was asked to end. Not a failure: whoever holds work gives it back and passes this on."""

@@ -28,7 +28,7 @@ class Wake:
 
 
 @frozen(kw_only=True)
-class FinishEvents:
-    """All handlers of these outbox rows have run."""
+class OweEventsAgain:
+    """Let these numbered events be handled again: a resubmission."""
 
     ids: tuple[UUID, ...]

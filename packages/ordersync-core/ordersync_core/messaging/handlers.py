@@ -7,7 +7,7 @@ from attrs import evolve
 from ordersync_core.kernel.clock import Clock
 from ordersync_core.kernel.context import Context
 from ordersync_core.kernel.unit_of_work import Opens
-from ordersync_core.messaging.commands import Relay, TakeDue, Wake
+from ordersync_core.messaging.commands import OweEventsAgain, Relay, TakeDue, Wake
 from ordersync_core.messaging.deduplication import collapse
 from ordersync_core.messaging.envelope import EVENTS, encode
 from ordersync_core.messaging.model import OutboxRow, event_ticket, number_rows
@@ -72,6 +72,12 @@ def send_owed(
         )
         uow.commit()
     return len(owed)
+
+
+def owe_events_again(command: OweEventsAgain, *, uow: MessagingUnitOfWork, clock: Clock) -> None:
+    with uow:
+        uow.outbox.owe_again(command.ids, clock.now())
+        uow.commit()
 
 
 def take_due(command: TakeDue, *, uow: WakeUnitOfWork, clock: Clock) -> list[str]:

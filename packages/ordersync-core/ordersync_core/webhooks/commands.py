@@ -1,4 +1,3 @@
-from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
@@ -51,6 +50,11 @@ class RotateSecret:
 
 
 @frozen(kw_only=True)
+class SendTest:
+    id: UUID
+
+
+@frozen(kw_only=True)
 class Redeliver:
     """Send one delivery again, whatever became of it."""
 
@@ -97,4 +101,3 @@ class ResubmitDelivery:
     """Let a delivery that was given up try again, from its first attempt."""
 
     id: UUID
-    at: datetime | None = None

@@ -80,6 +80,8 @@ class Delivery:
 
     position: its place in the webhook's own count, from 1 without a gap.
     attempts: finished tries so far.
+    earlier_attempts: how many of them came before somebody asked to send it again; the schedule counts from there.
+    first_attempt_at: when the present round's first attempt ended; None before.
     ticket_at: when it owes a ticket: the due time of its next attempt; None once it has an outcome.
     tickets: how many tickets were sent for the attempt that is due; above zero it counts into the window.
     """
@@ -92,6 +94,7 @@ class Delivery:
     position: int
     state: DeliveryState = DeliveryState.WAITING
     attempts: int = 0
+    earlier_attempts: int = 0
     first_attempt_at: datetime | None = None
     ticket_at: datetime | None = None
     tickets: int = 0
@@ -119,38 +122,51 @@ class Attempt:
 
 @frozen(kw_only=True)
 class Event:
-    """What fan-out and delivery need to know of a numbered outbox row."""
+    """What fan-out needs to know of a numbered outbox row."""
 
     id: UUID
     number: int
     type: str
+
+
+@frozen(kw_only=True)
+class EventBody:
+    """What a delivery sends of a numbered outbox row: the same bytes on every attempt."""
+
     triggered_by: str
+    traceparent: str | None
+    body: bytes
 
 
 def deliveries_of(
-    webhook: Webhook, events: Sequence[Event], *, room: int, at: datetime, first_ticket_at: datetime
+    webhook: Webhook, events: Sequence[Event], *, room: int, at: datetime, first_ticket_at: datetime, reason: str
 ) -> tuple[Webhook, list[Delivery]]:
     """A delivery for each event that the webhook takes, at its next positions; and the webhook moved on.
 
-    room: how many of them may have their ticket sent straight away; the others owe one at once and wait.
+    room: how many of them may have their ticket sent straight away; the others owe one at once and wait. While the
+        webhook's breaker is open they owe none: whoever closes it lets them in.
+    reason: part of the deliveries' ids, so that the same fan-out or replay meets its own earlier self.
     """
     if webhook.state is not WebhookState.ENABLED:
         return webhook, []
     selected = [event for event in events if webhook.selects(event.type)]
-    deliveries = [
-        Delivery(
-            id=derived_id("delivery", webhook.id, event.id),
-            webhook_id=webhook.id,
-            event_id=event.id,
-            event_type=event.type,
-            event_number=event.number,
-            position=webhook.last_position + place,
-            ticket_at=first_ticket_at if place <= room else at,
-            tickets=1 if place <= room else 0,
-            created_at=at,
+    held_back = webhook.health.is_open
+    deliveries = []
+    for place, event in enumerate(selected, start=1):
+        sent = place <= room and not held_back
+        deliveries.append(
+            Delivery(
+                id=derived_id("delivery", webhook.id, event.id, reason),
+                webhook_id=webhook.id,
+                event_id=event.id,
+                event_type=event.type,
+                event_number=event.number,
+                position=webhook.last_position + place,
+                ticket_at=None if held_back else first_ticket_at if sent else at,
+                tickets=1 if sent else 0,
+                created_at=at,
+            )
         )
-        for place, event in enumerate(selected, start=1)
-    ]
     return evolve(webhook, last_position=webhook.last_position + len(deliveries)), deliveries
 
 

@@ -1,5 +1,5 @@
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 from uuid import UUID
 
@@ -9,7 +9,7 @@ from ordersync_core.kernel.errors import InvalidInput
 from ordersync_core.kernel.paging import Page, PageRequest
 from ordersync_core.kernel.unit_of_work import Queries, UnitOfWork
 from ordersync_core.messaging.tickets import Ticketed
-from ordersync_core.webhooks.model import Attempt, Delivery, DeliveryState, Event, Webhook
+from ordersync_core.webhooks.model import Attempt, Delivery, DeliveryState, Event, EventBody, Webhook
 
 
 class TargetRefused(InvalidInput):
@@ -29,8 +29,9 @@ class WebhookRepository(Protocol):
         """Locked."""
         ...
 
-    def get(self, ids: Sequence[UUID]) -> Mapping[UUID, Webhook]:
-        """Locked, in the order of their ids so that two transactions cannot deadlock."""
+    def of_deliveries(self, delivery_ids: Sequence[UUID]) -> Mapping[UUID, Webhook]:
+        """The webhooks of these deliveries by their own ids, locked in that order so that no two transactions
+        deadlock: a transaction locks webhooks before deliveries."""
         ...
 
     def enabled(self) -> list[Webhook]:
@@ -67,8 +68,7 @@ class DeliveryRepository(Protocol):
         """Waiting deliveries whose `ticket_at` has come, by webhook and position.
 
         Of each webhook at most as many as its window (tickets out included) leaves room for; one whose ticket is
-        out already takes no new room. Deliveries of a webhook with an open breaker are left out but for the
-        earliest.
+        out already takes no new room.
         """
         ...
 
@@ -82,12 +82,21 @@ class DeliveryRepository(Protocol):
         """Every parked delivery of it waits again and owes a ticket at `at`; answers how many."""
         ...
 
-    def pull_forward(self, webhook_id: UUID, at: datetime) -> int:
-        """Every waiting delivery of it without a ticket out owes one at `at`, if it was to be later."""
+    def cancel_parked(self, webhook_id: UUID, at: datetime) -> int:
+        """Every parked delivery of it is cancelled; answers how many."""
         ...
 
-    def waiting_first(self, webhook_id: UUID) -> UUID | None:
-        """The waiting delivery with the lowest position."""
+    def first_waiting(self, webhook_id: UUID) -> Delivery | None:
+        """The waiting delivery with the lowest position, locked."""
+        ...
+
+    def hold_back(self, webhook_id: UUID, besides: UUID) -> int:
+        """Every other waiting delivery of it owes no ticket (`ticket_at` null, none sent); answers how many."""
+        ...
+
+    def pull_forward(self, webhook_id: UUID, at: datetime, *, limit: int) -> int:
+        """The first `limit` waiting deliveries of it, by position, that have no ticket out and owe none before `at`,
+        owe one at `at`; answers how many."""
         ...
 
 
@@ -98,11 +107,11 @@ class EventLog(Protocol):
         """By number; an id without a numbered row is left out."""
         ...
 
-    def events_after(self, number: int, until: int) -> list[Event]:
-        """Those with `number` < their number <= `until`."""
+    def events_after(self, number: int, limit: int) -> list[Event]:
+        """The first ones with a higher number, by number."""
         ...
 
-    def bodies(self, ids: Sequence[UUID]) -> Mapping[UUID, bytes]: ...
+    def bodies(self, ids: Sequence[UUID]) -> Mapping[UUID, EventBody]: ...
 
     def handled(self, ids: Sequence[UUID], at: datetime) -> None: ...
 
@@ -161,6 +170,13 @@ class WebhookResponse:
     retry_after: str | None = None
     error: str | None = None
     response: bytes = b""
+
+
+@frozen(kw_only=True)
+class RetryPolicy:
+    """The waits before attempts 2 to 16, as configured."""
+
+    delays: tuple[timedelta, ...]
 
 
 class WebhookSender(Protocol):

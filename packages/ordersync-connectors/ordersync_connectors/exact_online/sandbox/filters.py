@@ -31,7 +31,7 @@ class FilterError(ValueError):
 
 
 @frozen
-class Literal_:
+class Constant:
     kind: Kind
     value: Value
 
@@ -75,7 +75,7 @@ class Either:
     kind: Kind = "boolean"
 
 
-Node = Literal_ | Property | Call | Comparison | Not | Every | Either
+Node = Constant | Property | Call | Comparison | Not | Every | Either
 
 _KINDS: Mapping[str, Kind] = {
     "Guid": "guid",
@@ -121,7 +121,7 @@ def parse_filter(text: str, fields: Mapping[str, Field]) -> Node:
 def compiled(node: Node, defaults: Mapping[str, Value] = NO_DEFAULTS) -> Test:
     """The tree as one function of a row's values; `defaults` stand for properties that a row does not have."""
     match node:
-        case Literal_(value=value):
+        case Constant(value=value):
             return lambda _: value
         case Property(name=name):
             default = defaults.get(name)
@@ -144,9 +144,9 @@ def compiled(node: Node, defaults: Mapping[str, Value] = NO_DEFAULTS) -> Test:
 def lower_bound(node: Node | None, name: str) -> int | None:
     """The highest n for which the filter cannot hold unless `name` is greater than n; None when it sets no bound."""
     match node:
-        case Comparison("gt", Property(name=found), Literal_(value=int() as value)) if found == name:
+        case Comparison("gt", Property(name=found), Constant(value=int() as value)) if found == name:
             return value
-        case Comparison("ge" | "eq", Property(name=found), Literal_(value=int() as value)) if found == name:
+        case Comparison("ge" | "eq", Property(name=found), Constant(value=int() as value)) if found == name:
             return value - 1
         case Every(parts=parts):
             bounds = [bound for bound in (lower_bound(part, name) for part in parts) if bound is not None]
@@ -157,7 +157,7 @@ def lower_bound(node: Node | None, name: str) -> int | None:
 def named_values(node: Node | None, name: str) -> set[str] | None:
     """The texts that `name` must be one of for the filter to hold; None when it does not say so."""
     match node:
-        case Comparison("eq", Property(name=found), Literal_(value=str() as value)) if found == name:
+        case Comparison("eq", Property(name=found), Constant(value=str() as value)) if found == name:
             return {value}
         case Every(parts=parts):
             return next((named for part in parts if (named := named_values(part, name)) is not None), None)
@@ -168,12 +168,9 @@ def named_values(node: Node | None, name: str) -> set[str] | None:
     return None
 
 
-def literal(text: str) -> Literal_:
-    """One literal alone, as key lookups and function parameters have it; FilterError otherwise."""
-    node = _Parser(_split(text), {}).whole_literal()
-    if isinstance(node, Literal_):
-        return node
-    raise FilterError(f"{text} is not a literal")
+def literals(text: str) -> tuple[Constant, ...]:
+    """One or more literals with commas between them, as keys and skip tokens have them; FilterError otherwise."""
+    return _Parser(_split(text), {}).whole_literals()
 
 
 _Token = tuple[str, str, int]  # group name, text, position
@@ -204,11 +201,20 @@ class _Parser:
             self._fail()
         return self._boolean(node)
 
-    def whole_literal(self) -> Node:
-        node = self._value()
+    def whole_literals(self) -> tuple[Constant, ...]:
+        found = [self._literal()]
+        while self._took(","):
+            found.append(self._literal())
         if self._next < len(self._tokens):
             self._fail()
-        return node
+        return tuple(found)
+
+    def _literal(self) -> Constant:
+        group, text, _ = self._peek()
+        if group not in ("text", "prefixed", "number") and text not in ("true", "false", "null"):
+            self._fail()
+        self._next += 1
+        return _constant(group, text)
 
     def _either(self) -> Node:
         parts = [self._every()]
@@ -244,8 +250,7 @@ class _Parser:
     def _value(self) -> Node:
         group, text, _ = self._peek()
         if group in ("text", "prefixed", "number") or text in ("true", "false", "null"):
-            self._next += 1
-            return _literal(group, text)
+            return self._literal()
         if text == "(":
             return self._in_parentheses()
         if group != "word" or text in _OPERATORS | {"and", "or", "not"}:
@@ -315,15 +320,15 @@ class _Parser:
         raise FilterError(f"Syntax error {where}.")
 
 
-def _literal(group: str, text: str) -> Literal_:
+def _constant(group: str, text: str) -> Constant:
     if group == "text":
-        return Literal_("text", text[1:-1].replace("''", "'"))
+        return Constant("text", text[1:-1].replace("''", "'"))
     if group == "number":
-        return Literal_("number", _number(text))
+        return Constant("number", _number(text))
     if group == "prefixed":
         prefix, _, quoted = text.partition("'")
         return _guid(quoted[:-1]) if prefix == "guid" else _date(quoted[:-1])
-    return Literal_("null", None) if text == "null" else Literal_("boolean", text == "true")
+    return Constant("null", None) if text == "null" else Constant("boolean", text == "true")
 
 
 def _number(text: str) -> int | float:
@@ -335,15 +340,15 @@ def _number(text: str) -> int | float:
     return float(digits)
 
 
-def _guid(text: str) -> Literal_:
+def _guid(text: str) -> Constant:
     if not re.fullmatch(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", text):
         raise FilterError(f"Unrecognized 'Edm.Guid' literal 'guid'{text}''.")
-    return Literal_("guid", text.lower())
+    return Constant("guid", text.lower())
 
 
-def _date(text: str) -> Literal_:
+def _date(text: str) -> Constant:
     try:
-        return Literal_("date", wall_date(text))
+        return Constant("date", wall_date(text))
     except BadValue:
         raise FilterError(f"Unrecognized 'Edm.DateTime' literal 'datetime'{text}''.") from None
 

@@ -22,7 +22,8 @@ _ALIASES: Mapping[str, Sequence[str]] = {
     "Description": ("name", "title"),
 }
 _SET_BY_THE_SANDBOX = frozenset(
-    "Division Creator CreatorFullName Modifier ModifierFullName Picture PictureUrl PictureThumbnailUrl".split()
+    {"Division", "Creator", "CreatorFullName", "Modifier", "ModifierFullName"}
+    | {"Picture", "PictureUrl", "PictureThumbnailUrl"}
 )
 _BY_LOWER_NAME = {name.lower(): each for name, each in ITEM_FIELDS.items() if name not in _SET_BY_THE_SANDBOX}
 
@@ -169,7 +170,7 @@ def _table(path: Path, text: str) -> Iterator[tuple[int, Mapping[str, Any], bool
     try:
         header = next(reader)
         _check_header(path, header)
-        for number, cells in enumerate(reader, start=2):  # noqa: B007  the error below names the row before it
+        for number, cells in enumerate(reader, start=2):
             if not cells:
                 continue  # a blank line, usually the last
             if len(cells) != len(header):

@@ -118,9 +118,8 @@ class Company:
         self.version = 0
         self._lives: dict[str, int] = {}
         self._unit_names: dict[str, tuple[str, str]] = {}
-        self._add_unit("pc", "Piece", "O", main=True)
-        for code, name, kind in (("box", "Box", "O"), ("kg", "Kilogram", "W"), ("m", "Metre", "L"), ("hour", "Hour", "T")):
-            self._add_unit(code, name, kind)
+        for code, (description, kind) in _UNITS.items():
+            self._add_unit(code, description, kind, main=code == "pc")
         default_group = self._add_item_group("DEFAULT", "Default", is_default=True)
         self.item_defaults: Values = {
             "Division": division,
@@ -208,11 +207,15 @@ class Company:
                 yield row
 
     def timestamp_before(self, modified: int) -> int:
-        """The Timestamp to read on from so that nothing modified at `modified` (wall milliseconds) or later is missed."""
+        """The Timestamp to read on from to miss nothing that was modified at `modified` or later.
+
+        Args:
+            modified: milliseconds of wall time.
+        """
         later = (row.timestamp for row in self.timeline.after(0) if _milliseconds(row, "Modified") >= modified)
         return next(later, self.highest_timestamp + 1) - 1
 
-    def unit_of(self, code: str) -> bool:
+    def has_unit(self, code: str) -> bool:
         return code.rstrip(" ") in self._unit_names
 
     def _new_item(self, values: Values, now: int) -> Row:
@@ -293,6 +296,13 @@ class Company:
 
 
 USER_NAME = "Sandbox User"
+_UNITS = {
+    "pc": ("Piece", "O"),
+    "box": ("Box", "O"),
+    "kg": ("Kilogram", "W"),
+    "m": ("Metre", "L"),
+    "hour": ("Hour", "T"),
+}
 
 
 def _milliseconds(row: Row, name: str) -> int:

@@ -1,0 +1,237 @@
+"""Statements over many rows: set-based on both databases, never one query a row.
+
+Rows are mappings from column name to value, all with the same names. On Postgres they travel by COPY, into the table
+itself or into a temporary one that a single statement then reads; on SQLite by the driver's executemany. Of what is
+there already, only the columns that the rows name are written.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import count
+from typing import Any
+
+from sqlalchemy import Boolean, Column, Connection, Dialect, String, Table, Text, literal
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.expression import FunctionElement
+from sqlalchemy.types import TypeDecorator, TypeEngine
+
+from ordersync_adapters.sql.errors import sql_errors
+from ordersync_adapters.sql.types import POSTGRES, to_json
+
+Row = Mapping[str, Any]
+
+FEW = 50
+"""Up to so many rows, Postgres gets them as parameters of one pipelined executemany: a temporary table costs more."""
+
+_numbers = count(1)
+
+
+def insert(connection: Connection, table: Table, rows: Sequence[Row]) -> None:
+    """Add new rows, in their order; a key that is taken is an error."""
+    if not rows:
+        return
+    columns = _named(table, rows)
+    if _is_postgres(connection) and len(rows) > FEW:
+        _copy(connection, f"{_table(connection, table)} ({_names(connection, columns)})", columns, rows)
+    else:
+        _execute_many(connection, _insert_statement(connection, table, columns), columns, rows)
+
+
+def insert_missing(connection: Connection, table: Table, rows: Sequence[Row], *, key: Sequence[str]) -> None:
+    """Add the rows whose key is not there yet; the others change nothing."""
+    _insert_or(connection, table, rows, f"ON CONFLICT ({_key(connection, key)}) DO NOTHING")
+
+
+def upsert(connection: Connection, table: Table, rows: Sequence[Row], *, key: Sequence[str]) -> None:
+    """Add the rows, or write them over those with the same key. No key may come twice."""
+    if not rows:
+        return
+    names = [_quoted(connection, name) for name in rows[0] if name not in key]
+    assigned = ", ".join(f"{name} = excluded.{name}" for name in names)
+    action = f"UPDATE SET {assigned}" if names else "NOTHING"
+    _insert_or(connection, table, rows, f"ON CONFLICT ({_key(connection, key)}) DO {action}")
+
+
+def update(
+    connection: Connection,
+    table: Table,
+    rows: Sequence[Row],
+    *,
+    by: Sequence[str] = ("id",),
+    unless_changed: Mapping[str, str] | None = None,
+) -> None:
+    """Write over the rows with the same key; a row that is not there is passed over.
+
+    by: the columns of the key.
+    unless_changed: for columns that must still hold what they held, the names under which the rows tell it.
+    """
+    if not rows:
+        return
+    conditions = {name: name for name in by} | dict(unless_changed or {})
+    assigned = [name for name in rows[0] if name not in conditions.values()]
+    columns = {name: table.c[name] for name in assigned} | {
+        name: table.c[column] for column, name in conditions.items()
+    }
+    target = _table(connection, table)
+    if _is_postgres(connection) and len(rows) > FEW:
+        incoming = _copy_aside(connection, table, columns, rows)
+        connection.exec_driver_sql(
+            f"UPDATE {target} SET "
+            + ", ".join(f"{q} = {incoming}.{q}" for q in (_quoted(connection, name) for name in assigned))
+            + f" FROM {incoming} WHERE "
+            + " AND ".join(
+                f"{target}.{_quoted(connection, column)} = {incoming}.{_quoted(connection, name)}"
+                for column, name in conditions.items()
+            )
+        )
+        return
+    mark = _mark(connection)
+    _execute_many(
+        connection,
+        f"UPDATE {target} SET "
+        + ", ".join(f"{_quoted(connection, name)} = {mark}" for name in assigned)
+        + " WHERE "
+        + " AND ".join(f"{_quoted(connection, column)} = {mark}" for column in conditions),
+        columns,
+        rows,
+    )
+
+
+class _Many(TypeDecorator[Sequence[Any]]):
+    """Any number of values in one parameter: an array on Postgres, a JSON array on SQLite."""
+
+    impl = Text
+    cache_ok = True
+
+    def __init__(self, item: TypeEngine[Any]) -> None:
+        self.item = item
+        super().__init__()
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        if dialect.name != POSTGRES:
+            return dialect.type_descriptor(Text())
+        item = self.item.dialect_impl(dialect)
+        return dialect.type_descriptor(postgresql.ARRAY(Text() if isinstance(item, String) else item))
+
+    def process_bind_param(self, value: Sequence[Any] | None, dialect: Dialect) -> Any:
+        if value is None or dialect.name == POSTGRES:
+            return value
+        stored = _converter(self.item, dialect)
+        return to_json(list(value) if stored is None else [stored(entry) for entry in value])
+
+
+class among(FunctionElement[bool]):  # noqa: N801 - reads as the SQL operator it stands for
+    """Whether the column is one of the values, of which there may be any number: they are one parameter."""
+
+    inherit_cache = True
+    type = Boolean()
+
+    def __init__(self, column: Column[Any], values: Iterable[Any]) -> None:
+        super().__init__(column, literal(list(values), _Many(column.type)))
+
+
+@compiles(among, POSTGRES)
+def _among_on_postgres(element: among, compiler: SQLCompiler, **options: Any) -> str:
+    column, values = (compiler.process(clause, **options) for clause in element.clauses)
+    return f"{column} = ANY ({values})"
+
+
+@compiles(among, "sqlite")
+def _among_on_sqlite(element: among, compiler: SQLCompiler, **options: Any) -> str:
+    column, values = (compiler.process(clause, **options) for clause in element.clauses)
+    return f"{column} IN (SELECT value FROM json_each({values}))"
+
+
+def _insert_or(connection: Connection, table: Table, rows: Sequence[Row], on_conflict: str) -> None:
+    if not rows:
+        return
+    columns = _named(table, rows)
+    if _is_postgres(connection) and len(rows) > FEW:
+        incoming = _copy_aside(connection, table, columns, rows)
+        names = _names(connection, columns)
+        target = _table(connection, table)
+        connection.exec_driver_sql(f"INSERT INTO {target} ({names}) SELECT {names} FROM {incoming} {on_conflict}")
+    else:
+        statement = f"{_insert_statement(connection, table, columns)} {on_conflict}"
+        _execute_many(connection, statement, columns, rows)
+
+
+def _insert_statement(connection: Connection, table: Table, columns: Mapping[str, Column[Any]]) -> str:
+    marks = ", ".join([_mark(connection)] * len(columns))
+    return f"INSERT INTO {_table(connection, table)} ({_names(connection, columns)}) VALUES ({marks})"
+
+
+def _execute_many(
+    connection: Connection, statement: str, columns: Mapping[str, Column[Any]], rows: Sequence[Row]
+) -> None:
+    connection.exec_driver_sql(statement, list(_stored(connection, columns, rows)))
+
+
+def _copy_aside(
+    connection: Connection, table: Table, columns: Mapping[str, Column[Any]], rows: Sequence[Row]
+) -> str:
+    """The name of a temporary table, gone with the transaction, that holds the rows.
+
+    Each has a name of its own, because psycopg forgets all prepared statements when it sees a DROP.
+    """
+    incoming = f"incoming_{next(_numbers)}"
+    selected = ", ".join(
+        f"{_quoted(connection, column.name)} AS {_quoted(connection, name)}" for name, column in columns.items()
+    )
+    source = _table(connection, table)
+    connection.exec_driver_sql(
+        f"CREATE TEMPORARY TABLE {incoming} ON COMMIT DROP AS SELECT {selected} FROM {source} WITH NO DATA"
+    )
+    _copy(connection, incoming, columns, rows)
+    return incoming
+
+
+def _copy(connection: Connection, target: str, columns: Mapping[str, Column[Any]], rows: Sequence[Row]) -> None:
+    driver: Any = connection.connection.driver_connection
+    with sql_errors(), driver.cursor() as cursor, cursor.copy(f"COPY {target} FROM STDIN") as copy:
+        for values in _stored(connection, columns, rows):
+            copy.write_row(values)
+
+
+def _stored(
+    connection: Connection, columns: Mapping[str, Column[Any]], rows: Sequence[Row]
+) -> Iterable[tuple[Any, ...]]:
+    """The rows as the driver takes them, column by column."""
+    by_column: list[Iterable[Any]] = []
+    for name, column in columns.items():
+        values = [row[name] for row in rows]
+        convert = _converter(column.type, connection.dialect)
+        by_column.append(values if convert is None else map(convert, values))
+    return zip(*by_column, strict=True)
+
+
+def _converter(kind: TypeEngine[Any], dialect: Dialect) -> Callable[[Any], Any] | None:
+    return kind.dialect_impl(dialect).bind_processor(dialect)
+
+
+def _named(table: Table, rows: Sequence[Row]) -> dict[str, Column[Any]]:
+    return {name: table.c[name] for name in rows[0]}
+
+
+def _names(connection: Connection, names: Iterable[str]) -> str:
+    return ", ".join(_quoted(connection, name) for name in names)
+
+
+_key = _names
+
+
+def _table(connection: Connection, table: Table) -> str:
+    return connection.dialect.identifier_preparer.format_table(table)
+
+
+def _quoted(connection: Connection, name: str) -> str:
+    return connection.dialect.identifier_preparer.quote(name)
+
+
+def _mark(connection: Connection) -> str:
+    return "%s" if _is_postgres(connection) else "?"
+
+
+def _is_postgres(connection: Connection) -> bool:
+    return connection.dialect.name == POSTGRES

@@ -1,0 +1,177 @@
+"""Items as rows of the table `items`."""
+
+import unicodedata
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Row, Select, delete, func, select, tuple_
+
+from ordersync_adapters.sql import bulk
+from ordersync_adapters.sql.bulk import among
+from ordersync_adapters.sql.reads import SqlReads, page_of, position_of
+from ordersync_adapters.sql.tables.items import items
+from ordersync_adapters.sql.types import POSTGRES
+from ordersync_core.items.model import (
+    Attachment,
+    Factor,
+    Image,
+    Item,
+    ItemCode,
+    RelatedUnit,
+    RestockOrder,
+    Stock,
+    VatTariff,
+)
+from ordersync_core.kernel.errors import InvalidInput
+from ordersync_core.kernel.localised import LocalisedText
+from ordersync_core.kernel.moments import rfc3339
+from ordersync_core.kernel.paging import Page, PageRequest
+
+_BETWEEN_NAMES = "\x1f"
+
+
+def to_row(item: Item) -> dict[str, Any]:
+    """ValueError for an item without `updated_at`."""
+    if item.updated_at is None:
+        raise ValueError(f"item {item.code} has no moment at which it was changed")
+    content = item.content()
+    return {
+        "code": content["code"],
+        "name": content["name"],
+        "family_code": item.family_code,
+        "unit": item.unit,
+        "units": content["units"],
+        "vat_tariff": content["vat_tariff"],
+        "attributes": content["attributes"],
+        "images": content["images"],
+        "attachments": content["attachments"],
+        "stocks": content["stocks"],
+        "restock_orders": content["restock_orders"],
+        "searchable": _BETWEEN_NAMES.join((item.code, *item.name.values())).casefold(),
+        "updated_at": item.updated_at,
+    }
+
+
+def to_item(row: Row[Any]) -> Item:
+    return Item(
+        code=_known_code(row.code),
+        name=LocalisedText(row.name),
+        family_code=row.family_code,
+        unit=row.unit,
+        units=tuple(RelatedUnit(unit=u["unit"], factor=Factor(Decimal(u["factor"]))) for u in row.units),
+        vat_tariff=None if row.vat_tariff is None else VatTariff(row.vat_tariff),
+        attributes=row.attributes,
+        images=tuple(Image(**image) for image in row.images),
+        attachments=tuple(Attachment(**attachment) for attachment in row.attachments),
+        stocks=tuple(Stock(warehouse=s["warehouse"], quantity=Decimal(s["quantity"])) for s in row.stocks),
+        restock_orders=tuple(
+            RestockOrder(
+                warehouse=r["warehouse"],
+                quantity=Decimal(r["quantity"]),
+                expected_date=datetime.fromisoformat(r["expected_date"]),
+            )
+            for r in row.restock_orders
+        ),
+        updated_at=row.updated_at,
+    )
+
+
+def _known_code(code: str) -> ItemCode:
+    """A code as it was stored: checked when it came in, and not again for each row."""
+    return str.__new__(ItemCode, code)
+
+
+class SqlItems:
+    """Knows which codes this transaction has looked for in vain: an item saved under one of these is new, and must not
+    take the place of a twin's."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._absent: set[str] = set()
+
+    def find(self, code: ItemCode) -> Item | None:
+        return self.get([code]).get(code)
+
+    def get(self, codes: Sequence[ItemCode]) -> Mapping[ItemCode, Item]:
+        if not codes:
+            return {}
+        statement = select(items).where(among(items.c.code, codes)).order_by(items.c.code).with_for_update()
+        found = {item.code: item for item in map(to_item, self._connection.execute(statement))}
+        self._absent.difference_update(found)
+        self._absent.update(code for code in codes if code not in found)
+        return found
+
+    def save(self, items_: Sequence[Item]) -> None:
+        rows = sorted(map(to_row, items_), key=lambda row: str(row["code"]))
+        bulk.insert(self._connection, items, [row for row in rows if row["code"] in self._absent])
+        present = [row for row in rows if row["code"] not in self._absent]
+        bulk.upsert(self._connection, items, present, key=["code"])
+        self._absent.difference_update(row["code"] for row in rows)
+
+    def delete(self, codes: Sequence[ItemCode]) -> None:
+        if codes:
+            self._connection.execute(delete(items).where(among(items.c.code, codes)))
+
+
+_SORTS = {
+    "code": (items.c.code,),
+    "updated_at": (items.c.updated_at, items.c.code),
+}
+
+
+class ItemSqlQueries(SqlReads):
+    def item(self, code: ItemCode) -> Item | None:
+        with self._connect() as connection:
+            row = connection.execute(select(items).where(items.c.code == code)).one_or_none()
+        return None if row is None else to_item(row)
+
+    def items(
+        self,
+        page: PageRequest,
+        *,
+        sort: str = "code",
+        search: str | None = None,
+        updated_after: datetime | None = None,
+        code: str | None = None,
+    ) -> Page[Item]:
+        statement = _sorted(select(items), page, sort)
+        if updated_after is not None:
+            statement = statement.where(items.c.updated_at > updated_after)
+        if code is not None:
+            statement = statement.where(items.c.code == code)
+        with self._connect() as connection:
+            if search is not None:
+                statement = statement.where(_holds(connection, unicodedata.normalize("NFC", search).casefold()))
+            rows = connection.execute(statement.limit(page.limit + 1)).all()
+        by_moment = sort.endswith("updated_at")
+        return page_of(
+            rows,
+            page,
+            build=to_item,
+            position=lambda row: (rfc3339(row.updated_at), row.code) if by_moment else (row.code,),
+        )
+
+    def count_items(self) -> int:
+        with self._connect() as connection:
+            return connection.execute(select(func.count()).select_from(items)).scalar_one()
+
+
+def _sorted(statement: Select[Any], page: PageRequest, sort: str) -> Select[Any]:
+    """In the order of `sort`, from the position on that `page` names."""
+    descending = sort.startswith("-")
+    columns = _SORTS.get(sort.removeprefix("-"))
+    if columns is None:
+        raise InvalidInput(f"items cannot be sorted by {sort!r}")
+    kinds = (str,) if len(columns) == 1 else (datetime.fromisoformat, str)
+    position = position_of(page, *kinds)
+    if position is not None:
+        place = tuple_(*columns)
+        statement = statement.where(place < position if descending else place > position)
+    return statement.order_by(*(column.desc() if descending else column for column in columns))
+
+
+def _holds(connection: Connection, part: str) -> ColumnElement[bool]:
+    within = func.strpos if connection.dialect.name == POSTGRES else func.instr
+    return within(items.c.searchable, part) > 0

@@ -1,0 +1,195 @@
+"""Exact Online behind the core's ports."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import httpx
+from attrs import evolve
+
+from ordersync_connectors.exact_online.client import TIMEOUT, ExactClient, consent_url, request_tokens
+from ordersync_connectors.exact_online.mapping import ITEM_ASPECTS, ITEM_FIELDS, source_record, tombstone
+from ordersync_connectors.exact_online.settings import (
+    HOSTS,
+    SECRETS_SCHEMA,
+    SETTINGS_SCHEMA,
+    ExactSecrets,
+    ExactSettings,
+)
+from ordersync_core.connections.model import TokenSet
+from ordersync_core.connections.ports import (
+    ConnectorDescription,
+    OpenConnection,
+    Source,
+    SourcePage,
+    SourceRecord,
+)
+from ordersync_core.kernel.clock import Clock
+from ordersync_core.kernel.decoding import decode
+from ordersync_core.kernel.errors import InvalidInput, Violation
+
+NAME = "exact_online"
+CODES_PER_CALL = 25
+"""Conditions joined by `or` in one filter; integrators keep it that small."""
+
+DELETED_FIELDS = ("Timestamp", "EntityKey", "EntityType")
+FIRST_TIMESTAMP = 1
+
+
+class ExactOnline:
+    """The connector.
+
+    allow_other_hosts: also call hosts that are not Exact's own, such as a sandbox.
+    """
+
+    def __init__(
+        self, clock: Clock, *, allow_other_hosts: bool = False, sleep: Callable[[float], None] = time.sleep
+    ) -> None:
+        self._clock = clock
+        self._allow_other_hosts = allow_other_hosts
+        self._sleep = sleep
+
+    @property
+    def description(self) -> ConnectorDescription:
+        return ConnectorDescription(
+            name=NAME,
+            title="Exact Online",
+            settings_schema=SETTINGS_SCHEMA,
+            secrets_schema=SECRETS_SCHEMA,
+            entities={"item": ITEM_ASPECTS},
+        )
+
+    def check(self, settings: Mapping[str, Any], secret_settings: Mapping[str, Any]) -> None:
+        violations = [*_violations(settings, ExactSettings, "/settings")]
+        violations += _violations(secret_settings, ExactSecrets, "/secret_settings")
+        if not violations and not self._allow_other_hosts:
+            host = decode(dict(settings), ExactSettings).host
+            if host not in HOSTS:
+                violations.append(Violation("/settings/host", f"must be one of {', '.join(HOSTS)}"))
+        if violations:
+            first = violations[0]
+            raise InvalidInput(f"{first.pointer} {first.message}", tuple(violations))
+
+    def consent_url(
+        self, settings: Mapping[str, Any], secret_settings: Mapping[str, Any], *, state: str, redirect_uri: str
+    ) -> str:
+        exact = decode(dict(settings), ExactSettings)
+        return consent_url(exact.host, client_id=exact.client_id, redirect_uri=redirect_uri, state=state)
+
+    def exchange(
+        self,
+        settings: Mapping[str, Any],
+        secret_settings: Mapping[str, Any],
+        *,
+        code: str,
+        redirect_uri: str,
+        now: datetime,
+    ) -> TokenSet:
+        form = {"grant_type": "authorization_code", "code": code, "redirect_uri": redirect_uri}
+        return self._tokens(settings, secret_settings, form, now=now)
+
+    def refresh(
+        self,
+        settings: Mapping[str, Any],
+        secret_settings: Mapping[str, Any],
+        *,
+        tokens: TokenSet,
+        now: datetime,
+    ) -> TokenSet:
+        form = {"grant_type": "refresh_token", "refresh_token": tokens.refresh_token}
+        return self._tokens(settings, secret_settings, form, now=now)
+
+    def source(self, entity: str, connection: OpenConnection) -> Source:
+        if entity != "item":
+            raise InvalidInput(f"Exact Online supplies no {entity}s yet")
+        exact = decode(dict(connection.settings), ExactSettings)
+        client = ExactClient(
+            exact.host,
+            exact.division,
+            access_token=connection.access_token,
+            clock=self._clock,
+            sleep=self._sleep,
+            http=httpx.Client(timeout=TIMEOUT, follow_redirects=False, trust_env=False),
+        )
+        return ItemSource(client)
+
+    def _tokens(
+        self,
+        settings: Mapping[str, Any],
+        secret_settings: Mapping[str, Any],
+        form: Mapping[str, str],
+        *,
+        now: datetime,
+    ) -> TokenSet:
+        exact = decode(dict(settings), ExactSettings)
+        secret = decode(dict(secret_settings), ExactSecrets)
+        app = {"client_id": exact.client_id, "client_secret": secret.client_secret}
+        with httpx.Client(timeout=TIMEOUT, follow_redirects=False, trust_env=False) as http:
+            return request_tokens(http, exact.host, {**form, **app}, now=now)
+
+
+class ItemSource:
+    """Items of one company: what changed by `sync/Logistics/Items`, what was removed by `sync/Deleted`."""
+
+    def __init__(self, client: ExactClient) -> None:
+        self._client = client
+
+    def pages(self, cursor: Mapping[str, Any] | None) -> Iterator[SourcePage]:
+        """The cursor holds the highest Timestamp of each of the two that was handed out so far.
+
+        Changes come first and removals after them; a removal of something that was made anew is told apart by its
+        lower Timestamp.
+        """
+        place = {"items": FIRST_TIMESTAMP, "deleted": FIRST_TIMESTAMP, **(cursor or {})}
+        with self._client:
+            yield from self._changed(place)
+            yield from self._deleted(place)
+
+    def named(self, codes: Sequence[str]) -> Iterator[SourcePage]:
+        with self._client:
+            for first in range(0, len(codes), CODES_PER_CALL):
+                conditions = [f"Code eq {_quoted(code)}" for code in codes[first : first + CODES_PER_CALL]]
+                parameters = {"$filter": " or ".join(conditions), "$select": ",".join(ITEM_FIELDS)}
+                for rows in self._client.pages("logistics/Items", parameters):
+                    yield _page(rows)
+
+    def _changed(self, place: dict[str, int]) -> Iterator[SourcePage]:
+        parameters = _after(place["items"], ("Timestamp", *ITEM_FIELDS))
+        for rows in self._client.pages("sync/Logistics/Items", parameters):
+            page = _page(rows)
+            place["items"] = max([place["items"], *(r.version for r in page.records if r.version is not None)])
+            yield evolve(page, cursor=dict(place))
+
+    def _deleted(self, place: dict[str, int]) -> Iterator[SourcePage]:
+        for rows in self._client.pages("sync/Deleted", _after(place["deleted"], DELETED_FIELDS)):
+            place["deleted"] = max([place["deleted"], *(int(row["Timestamp"]) for row in rows)])
+            tombstones = [stone for stone in map(tombstone, rows) if stone is not None]
+            yield SourcePage(tombstones=tombstones, cursor=dict(place))
+
+
+def _after(timestamp: int, fields: Sequence[str]) -> dict[str, str]:
+    return {"$filter": f"Timestamp gt {timestamp}L", "$select": ",".join(fields)}
+
+
+def _quoted(code: str) -> str:
+    return "'" + code.replace("'", "''") + "'"
+
+
+def _page(rows: Sequence[Mapping[str, Any]]) -> SourcePage:
+    records: list[SourceRecord] = []
+    broken: list[tuple[Any, str]] = []
+    for row in rows:
+        try:
+            records.append(source_record(row))
+        except InvalidInput as error:
+            broken.append((row, str(error)))
+    return SourcePage(records=records, broken=broken)
+
+
+def _violations(value: Mapping[str, Any], kind: type[Any], pointer: str) -> tuple[Violation, ...]:
+    try:
+        decode(dict(value), kind)
+    except InvalidInput as error:
+        return tuple(Violation(pointer + violation.pointer, violation.message) for violation in error.violations)
+    return ()

@@ -1,0 +1,108 @@
+"""What an attempt makes of a delivery and of its webhook: pure."""
+
+from datetime import timedelta
+from enum import StrEnum
+
+from attrs import evolve, frozen
+
+from ordersync_core.webhooks.health import after_failure, after_success, must_disable
+from ordersync_core.webhooks.model import Attempt, Delivery, DeliveryState, Webhook, WebhookState
+from ordersync_core.webhooks.ports import WebhookResponse
+from ordersync_core.webhooks.retry import Verdict, classify, next_attempt_at, parse_retry_after
+
+
+class DeadReason(StrEnum):
+    """Why a delivery was given up: the reason of its dead letter."""
+
+    ATTEMPTS_EXHAUSTED = "AttemptsExhausted"
+    PAYLOAD_REFUSED = "PayloadRefused"
+
+
+@frozen(kw_only=True)
+class Outcome:
+    delivery: Delivery
+    webhook: Webhook
+    attempt: Attempt
+    breaker_opened: bool = False
+    disabled: bool = False
+    drains: bool = False
+
+
+def after_attempt(
+    delivery: Delivery, webhook: Webhook, response: WebhookResponse, *, delays: tuple[timedelta, ...]
+) -> Outcome:
+    """Decide by the answer: delivered, to be tried again, given up; and whether the webhook stays in service.
+
+    A delivery that was parked while its request was under way is delivered if that request succeeded.
+    """
+    at = response.ended_at
+    attempt = Attempt(
+        delivery_id=delivery.id,
+        number=delivery.attempts + 1,
+        started_at=response.started_at,
+        ended_at=at,
+        status=response.status,
+        error=response.error,
+        response=response.response,
+    )
+    tried = evolve(
+        delivery,
+        attempts=delivery.attempts + 1,
+        first_attempt_at=delivery.first_attempt_at or at,
+        tickets=0,
+        ticket_at=None,
+    )
+    verdict = classify(response.status)
+    if verdict is Verdict.SUCCESS:
+        health = after_success(webhook.health, at=at)
+        return Outcome(
+            delivery=evolve(tried, state=DeliveryState.DELIVERED, finished_at=at, reason=None),
+            webhook=evolve(webhook, health=health),
+            attempt=attempt,
+            drains=webhook.health.is_open or health.recovering,
+        )
+    health = after_failure(webhook.health, at=at)
+    webhook_after = evolve(webhook, health=health)
+    disabled = webhook.state is WebhookState.ENABLED and (verdict is Verdict.DISABLE or must_disable(health, now=at))
+    if disabled:
+        webhook_after = disable(webhook_after, _why_disabled(verdict))
+    return Outcome(
+        delivery=_after_failure(tried, response, verdict, delays=delays),
+        webhook=webhook_after,
+        attempt=attempt,
+        breaker_opened=health.is_open and not webhook.health.is_open,
+        disabled=disabled,
+    )
+
+
+def disable(webhook: Webhook, reason: str) -> Webhook:
+    return evolve(webhook, state=WebhookState.DISABLED, disabled_because=reason)
+
+
+def _after_failure(
+    tried: Delivery, response: WebhookResponse, verdict: Verdict, *, delays: tuple[timedelta, ...]
+) -> Delivery:
+    at = response.ended_at
+    reason = f"HTTP {response.status}" if response.status is not None else response.error
+    if tried.state is DeliveryState.PARKED or verdict is Verdict.DISABLE:
+        return evolve(tried, reason=reason)
+    if verdict is Verdict.GIVE_UP:
+        return evolve(tried, state=DeliveryState.DEAD, finished_at=at, reason=DeadReason.PAYLOAD_REFUSED)
+    moment = next_attempt_at(
+        delivery_id=tried.id,
+        failed_at=at,
+        attempts=tried.attempts - tried.earlier_attempts,
+        retry_after=parse_retry_after(response.retry_after, now=at),
+        status=response.status,
+        first_attempt_at=tried.first_attempt_at,
+        delays=delays,
+    )
+    if moment is None:
+        return evolve(tried, state=DeliveryState.DEAD, finished_at=at, reason=DeadReason.ATTEMPTS_EXHAUSTED)
+    return evolve(tried, ticket_at=moment, reason=reason)
+
+
+def _why_disabled(verdict: Verdict) -> str:
+    if verdict is Verdict.DISABLE:
+        return "the receiver answered 410 Gone"
+    return "no request succeeded for five days"
