@@ -9,22 +9,14 @@ import re
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, NewType, TypeVar
+from typing import Any, TypeVar
 
-import typed_settings
 from attrs import field, fields, frozen
-from typed_settings.converters import TSConverter
-from typed_settings.exceptions import InvalidSettingsError
 
 from ordersync_core.kernel.errors import InvalidInput
 from ordersync_core.webhooks.retry import RETRY_DELAYS
 
 PREFIX = "ORDERSYNC_"
-
-Port = NewType("Port", int)
-Wait = NewType("Wait", timedelta)
-Waits = NewType("Waits", tuple[timedelta, ...])
-Words = NewType("Words", tuple[str, ...])
 
 _WAIT = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)?")
 _SECONDS = {"ms": 0.001, "s": 1, "": 1, "m": 60, "h": 3600, "d": 86400}
@@ -50,29 +42,107 @@ class Retention:
             raise ValueError("events must be fewer days than log (the inbox too)")
 
 
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65_535:
+        raise ValueError("must be a port number from 0 (a free one) to 65535")
+    return int(text)
+
+
+def _wait(text: str) -> timedelta:
+    match = _WAIT.fullmatch(text.strip())
+    if match is None:
+        raise ValueError("must be a wait such as 500ms, 30s, 5m, 12h or 1d")
+    return timedelta(seconds=float(match[1]) * _SECONDS[match[2] or ""])
+
+
+def _retry_delays(text: str) -> tuple[timedelta, ...]:
+    delays = tuple(_wait(part) for part in text.split(","))
+    if len(delays) != len(RETRY_DELAYS):
+        raise ValueError(f"must name {len(RETRY_DELAYS)} waits, for attempts 2 to 16, separated by commas")
+    return delays
+
+
+def _retention(text: str) -> Retention:
+    parts = dict(re.findall(r"(events|log|dead_letters)=(\d+)", text))
+    if ",".join(f"{name}={days}" for name, days in parts.items()) != text.replace(" ", ""):
+        raise ValueError("must be days such as events=30,log=90,dead_letters=60")
+    return Retention(**{name: int(days) for name, days in parts.items()})
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise ValueError("must be a whole number of at least 1")
+    return int(text)
+
+
+def _yes_or_no(text: str) -> bool:
+    if text.lower() not in ("true", "false", "1", "0", "yes", "no"):
+        raise ValueError("must be true or false")
+    return text.lower() in ("true", "1", "yes")
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+def _database(text: str) -> str:
+    if not text.startswith(("sqlite:", "postgres:", "postgresql:", "postgresql+psycopg:")):
+        raise ValueError("must be a database URL that begins with sqlite: or postgresql:")
+    return text
+
+
+def _tenant_databases(text: str) -> str:
+    if "{code}" not in text:
+        raise ValueError("must hold {code} where the administration's code goes")
+    return _database(text)
+
+
+def _blobs(text: str) -> str:
+    if not text.startswith("file:"):
+        raise ValueError("must be a file: URL; Azure Storage is not supported yet")
+    return text
+
+
+def _filled(text: str) -> str:
+    if not text.strip():
+        raise ValueError("must not be empty")
+    return text.strip()
+
+
+def _smtp(text: str) -> str:
+    if not text.startswith("smtp://"):
+        raise ValueError("must be a URL that begins with smtp://")
+    return text
+
+
+def _setting(parse: Callable[[str], Any], **default: Any) -> Any:
+    """A field that is read from ORDERSYNC_<NAME> by `parse`, which raises ValueError with what is wrong."""
+    return field(metadata={"parse": parse}, **default)
+
+
 @frozen(kw_only=True)
 class Settings:
     """None means the embedded default, which lies in the state folder."""
 
-    state: Path = Path(".ordersync")
-    admin_database: str | None = None
-    tenant_databases: str | None = None
-    queues: str | None = None
-    blobs: str | None = None
-    secret_keys: Words = Words(())
-    auth_issuer: str | None = None
-    auth_audience: str | None = None
-    auth_jwks: str | None = None
-    smtp: str | None = None
-    api_port: Port = Port(8080)
-    admin_port: Port = Port(8081)
-    app_port: Port = Port(3000)
-    functions_port: Port = Port(7071)
-    retry_delays: Waits = Waits(RETRY_DELAYS)
-    job_processes: int = 2
-    sweep: Wait = Wait(timedelta(minutes=5))
-    retention: Retention = field(factory=Retention)
-    allow_private_targets: bool = False
+    state: Path = _setting(lambda text: Path(_filled(text)), default=Path(".ordersync"))
+    admin_database: str | None = _setting(_database, default=None)
+    tenant_databases: str | None = _setting(_tenant_databases, default=None)
+    queues: str | None = _setting(_database, default=None)
+    blobs: str | None = _setting(_blobs, default=None)
+    secret_keys: tuple[str, ...] = _setting(_words, default=())
+    auth_issuer: str | None = _setting(_filled, default=None)
+    auth_audience: str | None = _setting(_filled, default=None)
+    auth_jwks: str | None = _setting(_filled, default=None)
+    smtp: str | None = _setting(_smtp, default=None)
+    api_port: int = _setting(_port, default=8080)
+    admin_port: int = _setting(_port, default=8081)
+    app_port: int = _setting(_port, default=3000)
+    functions_port: int = _setting(_port, default=7071)
+    retry_delays: tuple[timedelta, ...] = _setting(_retry_delays, default=RETRY_DELAYS)
+    job_processes: int = _setting(_count, default=2)
+    sweep: timedelta = _setting(_wait, default=timedelta(minutes=5))
+    retention: Retention = _setting(_retention, factory=Retention)
+    allow_private_targets: bool = _setting(_yes_or_no, default=False)
 
     @property
     def admin_database_url(self) -> str:
@@ -106,101 +176,17 @@ def load(kind: type[S]) -> S:
     Raises:
         InvalidInput: one line that names each wrong variable, never its value: it may be a secret.
     """
-    problems = [f"{name} is not a setting" for name in _unknown()]
-    try:
-        settings = typed_settings.load_settings(
-            kind, [typed_settings.EnvLoader(PREFIX)], converter=_converter(), base_dir=Path()
-        )
-    except InvalidSettingsError as error:
-        problems += [_sentence(str(inner)) for inner in error.exceptions]
-    else:
-        problems += _unusable(settings)
-        if not problems:
-            return settings
-    raise InvalidInput("; ".join(problems))
-
-
-def _unknown() -> list[str]:
-    """Variables with our prefix that no shell knows: a misspelt name must not pass for a default."""
-    known = {PREFIX + attribute.name.upper() for attribute in fields(Settings)}
-    return sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
-
-
-def _unusable(settings: Settings) -> list[str]:
+    parsers = {PREFIX + attribute.name.upper(): attribute for attribute in fields(kind)}
+    values: dict[str, Any] = {}
     problems = []
-    if len(settings.retry_delays) != len(RETRY_DELAYS):
-        problems.append(f"{PREFIX}RETRY_DELAYS must name {len(RETRY_DELAYS)} waits, for attempts 2 to 16")
-    if settings.job_processes < 1:
-        problems.append(f"{PREFIX}JOB_PROCESSES must be at least 1")
-    if settings.tenant_databases is not None and "{code}" not in settings.tenant_databases:
-        problems.append(f"{PREFIX}TENANT_DATABASES must hold {{code}} where the administration's code goes")
-    if settings.blobs is not None and not settings.blobs.startswith("file:"):
-        problems.append(f"{PREFIX}BLOBS must be a file: URL; Azure Storage is not supported yet")
-    for name in ("admin_database", "tenant_databases", "queues"):
-        url = getattr(settings, name)
-        if url is not None and not url.startswith(("sqlite:", "postgres:", "postgresql:", "postgresql+psycopg:")):
-            problems.append(f"{PREFIX}{name.upper()} must be a database URL that begins with sqlite: or postgresql:")
-    return problems
-
-
-def _converter() -> TSConverter:
-    converter = TSConverter()
-    hooks: dict[Any, Callable[[str], Any]] = {
-        Port: _port,
-        Wait: _wait,
-        Waits: lambda text: tuple(_wait(part) for part in text.split(",")),
-        Words: lambda text: tuple(word.strip() for word in text.split(",") if word.strip()),
-        Retention: _retention,
-        int: _whole_number,
-        bool: _yes_or_no,
-    }
-    for kind, hook in hooks.items():
-        converter.scalar_converters[kind] = _structure_with(hook)
-    return converter
-
-
-def _structure_with(hook: Callable[[str], Any]) -> Callable[[Any, Any], Any]:
-    return lambda value, _: hook(value) if isinstance(value, str) else value
-
-
-def _port(text: str) -> Port:
-    if not text.isdecimal() or not 0 <= int(text) <= 65_535:
-        raise ValueError("must be a port number from 0 (a free one) to 65535")
-    return Port(int(text))
-
-
-def _wait(text: str) -> Wait:
-    match = _WAIT.fullmatch(text.strip())
-    if match is None:
-        raise ValueError("must be a wait such as 500ms, 30s, 5m, 12h or 1d")
-    return Wait(timedelta(seconds=float(match[1]) * _SECONDS[match[2] or ""]))
-
-
-def _retention(text: str) -> Retention:
-    parts = dict(re.findall(r"(events|log|dead_letters)=(\d+)", text))
-    if ",".join(f"{name}={days}" for name, days in parts.items()) != text.replace(" ", ""):
-        raise ValueError("must be days such as events=30,log=90,dead_letters=60")
-    return Retention(**{name: int(days) for name, days in parts.items()})
-
-
-def _whole_number(text: str) -> int:
-    if not text.isdecimal():
-        raise ValueError("must be a whole number")
-    return int(text)
-
-
-def _yes_or_no(text: str) -> bool:
-    if text.lower() not in ("true", "false", "1", "0", "yes", "no"):
-        raise ValueError("must be true or false")
-    return text.lower() in ("true", "1", "yes")
-
-
-_FAILURE = re.compile(r"for option '(?P<option>\w+)' from loader \w+: \w+\((?P<quote>[\"'])(?P<reason>.*)(?P=quote)\)$")
-
-
-def _sentence(text: str) -> str:
-    """typed-settings tells a failure only as text; the value in it is left out."""
-    match = _FAILURE.search(text)
-    if match is None:
-        return "a setting cannot be read"
-    return f"{PREFIX}{match['option'].upper()} {match['reason']}"
+    for name in sorted(variable for variable in os.environ if variable.startswith(PREFIX)):
+        if name not in parsers:
+            problems.append(f"{name} is not a setting")
+            continue
+        try:
+            values[parsers[name].name] = parsers[name].metadata["parse"](os.environ[name])
+        except ValueError as error:
+            problems.append(f"{name} {error}")
+    if problems:
+        raise InvalidInput("; ".join(problems))
+    return kind(**values)

@@ -6,10 +6,11 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, Select, delete, func, insert, select, update
 
+from ordersync_adapters.sql import bulk
+from ordersync_adapters.sql.bulk import insert_into
 from ordersync_adapters.sql.reads import SqlReads
 from ordersync_adapters.sql.tables.administrations import administrations, memberships, wake
 from ordersync_adapters.sql.types import POSTGRES
-from ordersync_adapters.sql.upsert import upsert
 from ordersync_core.administrations.model import Administration, AdministrationState, Membership, Role
 
 WAKE_CHANNEL = "ordersync_wake"
@@ -56,16 +57,12 @@ class SqlMemberships:
         self._connection = connection
 
     def grant(self, membership: Membership) -> None:
-        statement = upsert(
-            self._connection,
-            memberships,
-            {
-                "identity": membership.identity,
-                "administration": membership.administration,
-                "role": membership.role.value,
-            },
-        )
-        self._connection.execute(statement)
+        row = {
+            "identity": membership.identity,
+            "administration": membership.administration,
+            "role": membership.role.value,
+        }
+        bulk.upsert(self._connection, memberships, [row], key=["identity", "administration"])
 
     def revoke(self, identity: str, administration: str) -> bool:
         statement = delete(memberships).where(
@@ -79,7 +76,19 @@ class SqlWake:
         self._connection = connection
 
     def wake(self, due: dict[str, datetime]) -> None:
-        ...
+        if not due:
+            return
+        statement = insert_into(self._connection, wake)
+        self._connection.execute(
+            statement.on_conflict_do_update(
+                index_elements=[wake.c.administration],
+                set_={"due_at": statement.excluded.due_at},
+                where=statement.excluded.due_at < wake.c.due_at,
+            ),
+            [{"administration": code, "due_at": due[code]} for code in sorted(due)],
+        )
+        if self._connection.dialect.name == POSTGRES:
+            self._connection.execute(select(func.pg_notify(WAKE_CHANNEL, "")))
 
     def take_due(self, now: datetime) -> list[str]:
         due = select(wake.c.administration).where(wake.c.due_at <= now).order_by(wake.c.administration)
@@ -90,3 +99,42 @@ class SqlWake:
             .returning(wake.c.administration)
         )
         return sorted(self._connection.execute(statement).scalars())
+
+
+class AdministrationSqlQueries(SqlReads):
+    def administrations(self) -> Sequence[Administration]:
+        with self._connect() as connection:
+            rows = connection.execute(select(administrations).order_by(administrations.c.code)).all()
+        return [to_administration(row) for row in rows]
+
+    def administration(self, code: str) -> Administration | None:
+        with self._connect() as connection:
+            row = connection.execute(select(administrations).where(administrations.c.code == code)).one_or_none()
+        return None if row is None else to_administration(row)
+
+    def active(self) -> Sequence[str]:
+        statement = select(administrations.c.code).where(_is_active).order_by(administrations.c.code)
+        with self._connect() as connection:
+            return connection.execute(statement).scalars().all()
+
+    def memberships_of(self, identity: str) -> Sequence[Membership]:
+        statement = (
+            select(memberships)
+            .join(administrations, administrations.c.code == memberships.c.administration)
+            .where(memberships.c.identity == identity, _is_active)
+            .order_by(memberships.c.administration)
+        )
+        return self._memberships(statement)
+
+    def members_of(self, administration: str) -> Sequence[Membership]:
+        return self._memberships(
+            select(memberships).where(memberships.c.administration == administration).order_by(memberships.c.identity)
+        )
+
+    def _memberships(self, statement: Select[Any]) -> Sequence[Membership]:
+        with self._connect() as connection:
+            rows = connection.execute(statement).all()
+        return [to_membership(row) for row in rows]
+
+
+_is_active = administrations.c.state == AdministrationState.ACTIVE.value

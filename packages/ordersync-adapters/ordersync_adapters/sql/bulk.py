@@ -10,13 +10,14 @@ from itertools import count
 from typing import Any
 
 from sqlalchemy import Boolean, Column, Connection, Dialect, String, Table, Text, literal
-from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.expression import FunctionElement
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from ordersync_adapters.sql.errors import sql_errors
+from ordersync_adapters.sql.transactions import mark_failed
 from ordersync_adapters.sql.types import POSTGRES, to_json
 
 Row = Mapping[str, Any]
@@ -98,6 +99,11 @@ def update(
     )
 
 
+def insert_into(connection: Connection, table: Table) -> postgresql.Insert | sqlite.Insert:
+    """The dialect's own INSERT, which knows ON CONFLICT: for the few rows of a statement that is not in bulk."""
+    return postgresql.insert(table) if _is_postgres(connection) else sqlite.insert(table)
+
+
 class _Many(TypeDecorator[Sequence[Any]]):
     """Any number of values in one parameter: an array on Postgres, a JSON array on SQLite."""
 
@@ -168,9 +174,7 @@ def _execute_many(
     connection.exec_driver_sql(statement, list(_stored(connection, columns, rows)))
 
 
-def _copy_aside(
-    connection: Connection, table: Table, columns: Mapping[str, Column[Any]], rows: Sequence[Row]
-) -> str:
+def _copy_aside(connection: Connection, table: Table, columns: Mapping[str, Column[Any]], rows: Sequence[Row]) -> str:
     """The name of a temporary table, gone with the transaction, that holds the rows.
 
     Each has a name of its own, because psycopg forgets all prepared statements when it sees a DROP.
@@ -189,9 +193,14 @@ def _copy_aside(
 
 def _copy(connection: Connection, target: str, columns: Mapping[str, Column[Any]], rows: Sequence[Row]) -> None:
     driver: Any = connection.connection.driver_connection
-    with sql_errors(), driver.cursor() as cursor, cursor.copy(f"COPY {target} FROM STDIN") as copy:
-        for values in _stored(connection, columns, rows):
-            copy.write_row(values)
+    try:
+        with sql_errors(), driver.cursor() as cursor, cursor.copy(f"COPY {target} FROM STDIN") as copy:
+            for values in _stored(connection, columns, rows):
+                copy.write_row(values)
+    except Exception:
+        # past SQLAlchemy, which would have noted it
+        mark_failed(connection)
+        raise
 
 
 def _stored(

@@ -23,7 +23,9 @@ class SqlConnections:
         self._connection.execute(insert(connections).values(connection_row(connection)))
 
     def find(self, id: UUID) -> Connection | None:
-        row = self._connection.execute(select(connections).where(connections.c.id == id).with_for_update()).one_or_none()
+        row = self._connection.execute(
+            select(connections).where(connections.c.id == id).with_for_update()
+        ).one_or_none()
         return None if row is None else to_connection(row)
 
     def all(self) -> list[Connection]:

@@ -17,7 +17,7 @@ from sqlalchemy.pool import ConnectionPoolEntry, NullPool, QueuePool
 
 from ordersync_adapters.sql.errors import sql_errors
 from ordersync_adapters.sql.types import POSTGRES, database_moment, to_json
-from ordersync_core.kernel.errors import InvalidInput
+from ordersync_core.kernel.errors import InvalidInput, TemporaryFailure
 
 SQLITE = "sqlite"
 BUSY_TIMEOUT = 10.0
@@ -99,14 +99,20 @@ def create_sqlite_file(path: Path) -> None:
     """Make an empty database in WAL mode, unless there is one; any number of processes may do so at once.
 
     The mode is a property of the file. Switching it on at each connect fails now and then with "database is locked".
+
+    Raises:
+        TemporaryFailure: the folder or the file cannot be made or used.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with sql_errors():
-        if not path.exists():
-            _link_new_file(path)
-        if not _is_wal(path):
-            # a file that a backup or another program made
-            _switch_to_wal(path)
+    try:
+        with sql_errors():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if not path.exists():
+                _link_new_file(path)
+            if not _is_wal(path):
+                # a file that a backup or another program made
+                _switch_to_wal(path)
+    except OSError as error:
+        raise TemporaryFailure(f"the database file {path} cannot be made: {error.strerror}") from error
 
 
 def _link_new_file(path: Path) -> None:

@@ -7,17 +7,14 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-import orjson
-from sqlalchemy import Connection, Row, Table, delete, func, select, tuple_
+from sqlalchemy import Connection, Row, delete, func, select, tuple_
 
 from ordersync_adapters.sql import bulk
 from ordersync_adapters.sql.bulk import among
-from ordersync_adapters.sql.errors import sql_errors
+from ordersync_adapters.sql.keys_seen import sql_keys_seen
 from ordersync_adapters.sql.reads import SqlReads, page_of, position_of
 from ordersync_adapters.sql.tables.flows import execution_log, flows, quarantine
 from ordersync_adapters.sql.tables.messaging import outbox
-from ordersync_adapters.sql.tables.raw import raw_records
-from ordersync_adapters.sql.types import POSTGRES, to_json
 from ordersync_core.flows.model import Counts, Execution, Flow, FlowKind, Guard, Quarantined, Step
 from ordersync_core.flows.ports import KeysSeen
 from ordersync_core.kernel.moments import rfc3339
@@ -94,9 +91,7 @@ class FlowSqlQueries(SqlReads):
         wanted = wanted.order_by(*(column.desc() for column in newest)).limit(page.limit + 1)
         with self._connect() as connection:
             rows = connection.execute(wanted).all()
-        return page_of(
-            rows, page, build=to_execution, position=lambda row: (rfc3339(row.started_at), str(row.run_id))
-        )
+        return page_of(rows, page, build=to_execution, position=lambda row: (rfc3339(row.started_at), str(row.run_id)))
 
     def execution(self, run_id: UUID) -> Execution | None:
         with self._connect() as connection:
@@ -110,71 +105,75 @@ class FlowSqlQueries(SqlReads):
 
     @contextmanager
     def keys_seen(self, connector: str, connection_id: UUID, entity: str) -> Iterator[KeysSeen]:
-        """One connection is held for the block, but no transaction: what it has seen lies in a temporary table."""
-        with self._connect() as connection:
-            table = raw_records(connector, connection.dialect.name)
-            # The driver's own connection, because SQLAlchemy would begin a transaction and keep it open.
-            driver = connection.connection.driver_connection
-            if connection.dialect.name == POSTGRES:
-                yield from _seen_on_postgres(driver, table, connection_id, entity)
-            else:
-                yield from _seen_on_sqlite(driver, table, connection_id, entity)
+        with self._connect() as connection, sql_keys_seen(connection, connector, connection_id, entity) as seen:
+            yield seen
 
 
-def _seen_on_postgres(driver: Any, table: Table, connection_id: UUID, entity: str) -> Iterator[KeysSeen]:
-    with sql_errors():
-        driver.execute("DROP TABLE IF EXISTS pg_temp.keys_seen")
-        driver.execute('CREATE TEMPORARY TABLE keys_seen (key text COLLATE "C" PRIMARY KEY)')
-    try:
-        yield _KeysSeenOnPostgres(driver, table, connection_id, entity)
-    finally:
-        with sql_errors():
-            driver.execute("DROP TABLE pg_temp.keys_seen")
+def flow_row(flow: Flow) -> dict[str, Any]:
+    return {
+        "kind": flow.kind.value,
+        "connection_id": flow.source.connection_id,
+        "aspects": list(flow.source.aspects),
+        "guard_floor": flow.guard.floor,
+        "guard_ratio": str(flow.guard.ratio),
+        "version": flow.version,
+    }
 
 
-def _seen_on_sqlite(driver: Any, table: Table, connection_id: UUID, entity: str) -> Iterator[KeysSeen]:
-    with sql_errors():
-        (query_only,) = driver.execute("PRAGMA query_only").fetchone()
-        driver.execute("PRAGMA query_only = OFF")  # it would guard the temporary file too
-        driver.execute("PRAGMA temp_store = FILE")
-        driver.execute("CREATE TEMPORARY TABLE keys_seen (key TEXT PRIMARY KEY) WITHOUT ROWID")
-    try:
-        yield _KeysSeenOnSqlite(driver, table, connection_id, entity)
-    finally:
-        with sql_errors():
-            driver.execute("DROP TABLE temp.keys_seen")
-            driver.execute(f"PRAGMA query_only = {query_only}")
+def to_flow(row: Row[Any]) -> Flow:
+    return Flow(
+        kind=FlowKind(row.kind),
+        source=Step(connection_id=row.connection_id, aspects=tuple(row.aspects)),
+        guard=Guard(floor=row.guard_floor, ratio=Decimal(row.guard_ratio)),
+        version=row.version,
+    )
 
 
-class _SqlKeysSeen:
-    """On a connection that commits each statement by itself, so that no snapshot is held between two of them."""
+def execution_row(execution: Execution) -> dict[str, Any]:
+    return {
+        "run_id": execution.run_id,
+        "kind": execution.kind.value,
+        "started_at": execution.started_at,
+        "ended_at": execution.ended_at,
+        "complete_read": execution.complete_read,
+        "read": execution.counts.read,
+        "created": execution.counts.created,
+        "updated": execution.counts.updated,
+        "deleted": execution.counts.deleted,
+        "unchanged": execution.counts.unchanged,
+        "quarantined": execution.counts.quarantined,
+        "held": execution.held,
+    }
 
-    _add: str
-    _page: str
 
-    def __init__(self, driver: Any, table: Table, connection_id: UUID, entity: str) -> None:
-        self._driver = driver
-        self._table = table.fullname
-        self._parameters = {"connection_id": str(connection_id), "entity": entity}
+def to_execution(row: Row[Any]) -> Execution:
+    return Execution(
+        run_id=row.run_id,
+        kind=FlowKind(row.kind),
+        started_at=row.started_at,
+        ended_at=row.ended_at,
+        complete_read=row.complete_read,
+        counts=Counts(
+            read=row.read,
+            created=row.created,
+            updated=row.updated,
+            deleted=row.deleted,
+            unchanged=row.unchanged,
+            quarantined=row.quarantined,
+        ),
+        held=row.held,
+    )
 
-    def add(self, keys: Sequence[str]) -> None:
-        with sql_errors():
-            self._driver.execute(self._add, {"keys": self._stored(keys)})
 
-    def missing(self, limit: int) -> Iterator[list[str]]:
-        self._prepare()
-        page = self._next_page("", limit)
-        while page:
-            yield page
-            page = self._next_page(page[-1], limit)
+def quarantined_row(kind: FlowKind, entry: Quarantined) -> dict[str, Any]:
+    return {
+        "kind": kind.value,
+        "key": entry.key,
+        "reason": entry.reason,
+        "raw": entry.raw,
+        "since": entry.since,
+    }
 
-    def _next_page(self, after: str, limit: int) -> list[str]:
-        parameters = {**self._parameters, "after": after, "limit": limit}
-        with sql_errors():
-            rows = self._driver.execute(self._page.format(table=self._table), parameters).fetchall()
-        return [key for (key,) in rows]
 
-    def _stored(self, keys: Sequence[str]) -> Any:
-        raise NotImplementedError
-
-    def _prepare(self) -> None: ...
+def to_quarantined(row: Row[Any]) -> Quarantined:
+    return Quarantined(key=row.key, reason=row.reason, raw=row.raw, since=row.since)

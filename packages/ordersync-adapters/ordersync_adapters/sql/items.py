@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, delete, func, sel
 from ordersync_adapters.sql import bulk
 from ordersync_adapters.sql.bulk import among
 from ordersync_adapters.sql.reads import SqlReads, page_of, position_of
-from ordersync_adapters.sql.tables.items import items
+from ordersync_adapters.sql.tables.items import items as item_rows
 from ordersync_adapters.sql.types import POSTGRES
 from ordersync_core.items.model import (
     Attachment,
@@ -97,34 +97,34 @@ class SqlItems:
     def get(self, codes: Sequence[ItemCode]) -> Mapping[ItemCode, Item]:
         if not codes:
             return {}
-        statement = select(items).where(among(items.c.code, codes)).order_by(items.c.code).with_for_update()
+        statement = select(item_rows).where(among(item_rows.c.code, codes)).order_by(item_rows.c.code).with_for_update()
         found = {item.code: item for item in map(to_item, self._connection.execute(statement))}
         self._absent.difference_update(found)
         self._absent.update(code for code in codes if code not in found)
         return found
 
-    def save(self, items_: Sequence[Item]) -> None:
-        rows = sorted(map(to_row, items_), key=lambda row: str(row["code"]))
-        bulk.insert(self._connection, items, [row for row in rows if row["code"] in self._absent])
+    def save(self, items: Sequence[Item]) -> None:
+        rows = sorted(map(to_row, items), key=lambda row: str(row["code"]))
+        bulk.insert(self._connection, item_rows, [row for row in rows if row["code"] in self._absent])
         present = [row for row in rows if row["code"] not in self._absent]
-        bulk.upsert(self._connection, items, present, key=["code"])
+        bulk.upsert(self._connection, item_rows, present, key=["code"])
         self._absent.difference_update(row["code"] for row in rows)
 
     def delete(self, codes: Sequence[ItemCode]) -> None:
         if codes:
-            self._connection.execute(delete(items).where(among(items.c.code, codes)))
+            self._connection.execute(delete(item_rows).where(among(item_rows.c.code, codes)))
 
 
 _SORTS = {
-    "code": (items.c.code,),
-    "updated_at": (items.c.updated_at, items.c.code),
+    "code": (item_rows.c.code,),
+    "updated_at": (item_rows.c.updated_at, item_rows.c.code),
 }
 
 
 class ItemSqlQueries(SqlReads):
     def item(self, code: ItemCode) -> Item | None:
         with self._connect() as connection:
-            row = connection.execute(select(items).where(items.c.code == code)).one_or_none()
+            row = connection.execute(select(item_rows).where(item_rows.c.code == code)).one_or_none()
         return None if row is None else to_item(row)
 
     def items(
@@ -136,11 +136,11 @@ class ItemSqlQueries(SqlReads):
         updated_after: datetime | None = None,
         code: str | None = None,
     ) -> Page[Item]:
-        statement = _sorted(select(items), page, sort)
+        statement = _sorted(select(item_rows), page, sort)
         if updated_after is not None:
-            statement = statement.where(items.c.updated_at > updated_after)
+            statement = statement.where(item_rows.c.updated_at > updated_after)
         if code is not None:
-            statement = statement.where(items.c.code == code)
+            statement = statement.where(item_rows.c.code == code)
         with self._connect() as connection:
             if search is not None:
                 statement = statement.where(_holds(connection, unicodedata.normalize("NFC", search).casefold()))
@@ -155,7 +155,7 @@ class ItemSqlQueries(SqlReads):
 
     def count_items(self) -> int:
         with self._connect() as connection:
-            return connection.execute(select(func.count()).select_from(items)).scalar_one()
+            return connection.execute(select(func.count()).select_from(item_rows)).scalar_one()
 
 
 def _sorted(statement: Select[Any], page: PageRequest, sort: str) -> Select[Any]:
@@ -174,4 +174,4 @@ def _sorted(statement: Select[Any], page: PageRequest, sort: str) -> Select[Any]
 
 def _holds(connection: Connection, part: str) -> ColumnElement[bool]:
     within = func.strpos if connection.dialect.name == POSTGRES else func.instr
-    return within(items.c.searchable, part) > 0
+    return within(item_rows.c.searchable, part) > 0

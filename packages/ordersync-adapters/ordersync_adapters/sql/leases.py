@@ -3,9 +3,10 @@
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import Connection, Table, or_, update
-from sqlalchemy.dialects import postgresql, sqlite
 
-from ordersync_adapters.sql.types import POSTGRES, database_moment
+from ordersync_adapters.sql.bulk import insert_into
+from ordersync_adapters.sql.transactions import mark_failed
+from ordersync_adapters.sql.types import database_moment
 from ordersync_core.kernel.errors import LeaseLost
 from ordersync_core.kernel.lease import LEASE, Lease
 
@@ -20,10 +21,9 @@ class SqlLeases:
         self._table = table
 
     def take(self, name: str, holder: str, duration: timedelta = LEASE) -> Lease | None:
-        insert = postgresql.insert if self._connection.dialect.name == POSTGRES else sqlite.insert
         leases = self._table.c
         statement = (
-            insert(self._table)
+            insert_into(self._connection, self._table)
             .values(name=name, holder=holder, term=1, until=database_moment(duration))
             .on_conflict_do_update(
                 index_elements=[leases.name],
@@ -37,7 +37,8 @@ class SqlLeases:
 
     def hold(self, lease: Lease, duration: timedelta = LEASE) -> None:
         if not self._set_until(lease, database_moment(duration)):
-            raise LeaseLost(f"someone else has taken over {lease.name}")
+            mark_failed(self._connection)
+            raise LeaseLost(f"{lease.name} was taken over from {lease.holder}")
 
     def release(self, lease: Lease) -> None:
         self._set_until(lease, _LONG_AGO)

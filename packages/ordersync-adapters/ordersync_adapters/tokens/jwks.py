@@ -80,7 +80,7 @@ class JwksKeys:
             self._keys = fetched
 
     def _fetch(self) -> KeySet:
-        request = Request(self._url, headers={"Accept": "application/json"})  # noqa: S310
+        request = Request(self._url, headers={"Accept": "application/json"})
         with self._opener.open(request, timeout=TIMEOUT.total_seconds()) as answer:
             text = answer.read(LARGEST_ANSWER + 1)
         if len(text) > LARGEST_ANSWER:

@@ -18,7 +18,11 @@ from ordersync_core.kernel.errors import InvalidInput
 
 @frozen(kw_only=True)
 class Detected:
-    """changed: the records whose content is new. returned: dropped ones that came back as they were."""
+    """changed: the records whose content is new, or was not built yet by this version of the flow.
+
+    returned: what is known now of stored records whose content is as it was: dropped ones came back, others have a
+        later version, which outdoes whatever arrives late.
+    """
 
     changed: Sequence[RawRecord] = ()
     unchanged: int = 0
@@ -44,18 +48,18 @@ def detect(records: Sequence[SourceRecord], known: Mapping[str, KnownRecord], *,
     for record in records:
         stored = known.get(record.key)
         hashed = content_hash(record.raw)
-        if (
-            stored is not None
-            and (stored.content_hash == hashed or _is_older(record.version, stored.source_version))
-            and stored.is_applied(flow_version)
-        ):
-            if stored.quarantined:
-                quarantined += 1
-            else:
-                unchanged += 1
-            if stored.dropped:
-                returned.append(evolve(stored, dropped=False))
-            continue
+        if stored is not None:
+            older = _is_older(record.version, stored.source_version)
+            if older or (stored.content_hash == hashed and stored.is_applied(flow_version)):
+                if stored.quarantined:
+                    quarantined += 1
+                else:
+                    unchanged += 1
+                version = _newer(record.version, stored.source_version)
+                now = stored if older else evolve(stored, source_version=version, dropped=False)
+                if now != stored:
+                    returned.append(now)
+                continue
         changed.append(
             RawRecord(
                 known=KnownRecord(

@@ -205,7 +205,7 @@ def retry_at(run: JobRun, *, now: datetime, retry_after: timedelta | None) -> da
     """
     if run.tries + 1 >= MAXIMUM_TRIES:
         return None
-    wait = min(FIRST_RETRY * 2**run.tries, LONGEST_RETRY)
+    wait: timedelta = min(FIRST_RETRY * (1 << run.tries), LONGEST_RETRY)
     return now + max(wait, retry_after or timedelta(0))
 
 

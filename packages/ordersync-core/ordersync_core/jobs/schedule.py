@@ -42,6 +42,7 @@ _VALUE = "[0-9]{1,2}|[a-z]{3}"
 _TERM = rf"(\*|({_VALUE})(-({_VALUE}))?)(/[0-9]{{1,2}})?"
 _FIELD = re.compile(rf"{_TERM}(,{_TERM})*", re.IGNORECASE)
 _DAY_FIELD = re.compile(rf"({_TERM}|l)(,({_TERM}|l))*", re.IGNORECASE)
+_RANGE = re.compile(r"(\w+)-(\w+)")
 _STEP = re.compile("/([0-9]+)")
 _FIELDS = (("minute", 60), ("hour", 24), ("day", 31), ("month", 12), ("weekday", 7))
 _NOT_OF_IANA = re.compile("localtime|posixrules|Factory|posix/.*|right/.*")
@@ -129,15 +130,25 @@ def _zone(time_zone: str) -> ZoneInfo:
 def _check_field(place: int, field: str) -> None:
     name, size = _FIELDS[place]
     grammar = _DAY_FIELD if name == "day" else _FIELD
-    alone = ["*"] * place + [field] + ["*"] * (len(_FIELDS) - 1 - place)
     try:
         if not grammar.fullmatch(field):
             raise CroniterError
-        croniter.expand(" ".join(alone))
+        _values(place, field)
     except CroniterError:
         raise _invalid_cron(f"the {name} {field!r} of the cron expression is malformed or out of range") from None
     if any(int(step) > size for step in _STEP.findall(field)):
         raise _invalid_cron(f"the {name} {field!r} of the cron expression steps over more than there are: {size}")
+    for first, last in _RANGE.findall(field):
+        # croniter would take 5-5 for the whole field; 0-7, every weekday, is meant so
+        rises = first.isdigit() and last.isdigit() and int(first) < int(last)
+        if not rises and _values(place, first) == _values(place, last):
+            raise _invalid_cron(f"the {name} {field!r} of the cron expression holds a range that ends where it starts")
+
+
+def _values(place: int, field: str) -> object:
+    """What croniter reads in a field. Raises CroniterError."""
+    alone = ["*"] * place + [field] + ["*"] * (len(_FIELDS) - 1 - place)
+    return croniter.expand(" ".join(alone))
 
 
 def _invalid_cron(text: str) -> InvalidInput:

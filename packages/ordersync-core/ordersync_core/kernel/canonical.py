@@ -13,6 +13,8 @@ from typing import Any
 
 import orjson
 
+_BEYOND_ORJSON = 2**63
+
 
 def canonical_bytes(value: Any) -> bytes:
     return orjson.dumps(_canonical(value), option=orjson.OPT_SORT_KEYS)
@@ -28,10 +30,13 @@ def _canonical(value: Any) -> Any:
         return value
     if isinstance(value, str):
         return value if value.isascii() else unicodedata.normalize("NFC", value)
+    if isinstance(value, int) and abs(value) < _BEYOND_ORJSON:
+        return value
     if isinstance(value, int | float | Decimal):
-        return {"number": _number(value)}
+        return orjson.Fragment(_number(value))
     if isinstance(value, datetime):
-        return {"moment": value.astimezone(UTC).isoformat()}
+        # as no JSON value begins, so that nothing else is spelled like it
+        return orjson.Fragment(f"@{value.astimezone(UTC).isoformat()}")
     if isinstance(value, Mapping):
         return {_canonical_key(key): _canonical(entry) for key, entry in value.items()}
     return [_canonical(entry) for entry in value]
@@ -42,9 +47,8 @@ def _canonical_key(key: str) -> str:
 
 
 def _number(value: int | float | Decimal) -> str:
-    if isinstance(value, int):
-        return str(value)
-    number = Decimal(str(value))
-    if number == number.to_integral_value():
-        return str(int(number))
-    return format(number.normalize(), "f")
+    """All its digits and no zero too many; a float is the shortest decimal that means it."""
+    digits = format(Decimal(str(value)), "f")
+    if "." in digits:
+        digits = digits.rstrip("0").rstrip(".")
+    return "0" if digits == "-0" else digits

@@ -8,6 +8,9 @@ from attrs import evolve, frozen
 from ordersync_core.kernel.notification import Effect
 from ordersync_core.messaging.model import OutboxRow
 
+NEVER_COLLAPSED = frozenset({"order", ""})
+"""Entity types of which each row is told: orders, and notifications without an entity."""
+
 
 @frozen
 class Collapsed:
@@ -30,7 +33,7 @@ def collapse(rows: Sequence[OutboxRow]) -> Collapsed:
         first = mergeable.get(entity)
         if first is None:
             survivors[row.id] = row
-            if row.effect is not Effect.DELETE:
+            if row.effect is not Effect.DELETE and row.entity_type not in NEVER_COLLAPSED:
                 mergeable[entity] = row.id
             continue
         absorbed[row.id] = first
@@ -47,16 +50,18 @@ def collapse(rows: Sequence[OutboxRow]) -> Collapsed:
 def merge(first: OutboxRow, last: OutboxRow) -> OutboxRow:
     """Two facts about one entity told as one, for any pair but create + delete.
 
-    It keeps the first row's place, id and before-state, and takes the last row's content, time and trigger; a
-    creation that was updated is still a creation.
+    It keeps the first row's place, id and before-state, and takes the last row's content, time and trigger. Whether
+    the entity was there before is for the first row to say: a creation that was updated is still a creation, and what
+    was updated is no creation, whatever follows.
     """
     created = first.effect is Effect.CREATE
+    told = first if created or last.effect is Effect.CREATE else last
     return evolve(
         last,
         id=first.id,
         order=first.order,
-        event_type=first.event_type if created else last.event_type,
-        version=first.version if created else last.version,
-        effect=first.effect if created else last.effect,
+        event_type=told.event_type,
+        version=told.version,
+        effect=told.effect,
         before=first.before if created else {**last.before, **first.before},
     )

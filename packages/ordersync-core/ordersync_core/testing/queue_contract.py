@@ -117,14 +117,12 @@ class QueueContract:
 
         assert queue.complete([]) == queue.renew([]) == queue.claim() == []
 
-    @pytest.mark.parametrize(
-        "body", [b"", bytes(range(256)), b"\x00\xff" * 500_000], ids=["empty", "all bytes", "1 MB"]
-    )
-    def test_any_body_arrives_unchanged(self, store: QueueStore, body: bytes) -> None:
+    def test_any_body_arrives_unchanged(self, store: QueueStore) -> None:
         queue = store.open()[EVENTS]
-        queue.send([Message(send_id="1:1", body=body), Message(send_id="2:1", body=b"after it")])
+        bodies = [b"", bytes(range(256)), b"\x00\xff" * 500_000, b"after them"]
+        queue.send([Message(send_id=f"{number}:1", body=body) for number, body in enumerate(bodies)])
 
-        assert [claim.message.body for claim in queue.claim()] == [body, b"after it"]
+        assert [claim.message.body for claim in queue.claim()] == bodies
 
     def test_one_envelope_sent_twice_arrives_twice(self, store: QueueStore) -> None:
         queue = store.open()[EVENTS]

@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from attrs import evolve
@@ -45,7 +45,10 @@ from ordersync_core.kernel.canonical import content_hash
 from ordersync_core.kernel.localised import LocalisedText, localised_text
 from ordersync_core.kernel.notification import Effect
 from ordersync_core.messaging.model import OutboxRow
+from ordersync_core.webhooks.health import OPENS_AT, Health
 from ordersync_core.webhooks.model import EventTypePattern, Webhook, WebhookState
+
+T = TypeVar("T")
 
 EVENT_TYPES = tuple(
     f"{entity}.{effect}"
@@ -131,7 +134,7 @@ def localised_texts(
     *, tags: st.SearchStrategy[str] | None = None, text: st.SearchStrategy[str] | None = None
 ) -> st.SearchStrategy[LocalisedText]:
     """In no language up to five."""
-    return st.dictionaries(tags or language_tags(), text or texts(), max_size=5).map(localised_text)
+    return st.dictionaries(_or(tags, language_tags()), _or(text, texts()), max_size=5).map(localised_text)
 
 
 def related_units() -> st.SearchStrategy[RelatedUnit]:
@@ -171,7 +174,7 @@ def items(
     """
     return st.builds(
         Item,
-        code=codes or item_codes(),
+        code=_or(codes, item_codes()),
         name=localised_texts(),
         family_code=st.none() | names(),
         unit=st.none() | names(maximum=10),
@@ -182,7 +185,7 @@ def items(
         attachments=_few(attachments()),
         stocks=_few(stocks(), once_by=lambda stock: stock.warehouse),
         restock_orders=_few(restock_orders()),
-        updated_at=updated_at or st.none(),
+        updated_at=_or(updated_at, st.none()),
     )
 
 
@@ -238,8 +241,8 @@ def event_type_patterns() -> st.SearchStrategy[EventTypePattern]:
 
 @st.composite
 def webhooks(draw: st.DrawFn, *, states: st.SearchStrategy[WebhookState] | None = None) -> Webhook:
-    """As registered, or disabled since; its health is that of a new one."""
-    state = draw(states or st.sampled_from(WebhookState))
+    """Enabled, or disabled since; in any health."""
+    state = draw(_or(states, st.sampled_from(WebhookState)))
     return Webhook(
         id=draw(st.uuids()),
         url=draw(st.sampled_from(("https", "http")))
@@ -251,6 +254,21 @@ def webhooks(draw: st.DrawFn, *, states: st.SearchStrategy[WebhookState] | None 
         disabled_because=draw(names()) if state is WebhookState.DISABLED else None,
         last_position=draw(st.integers(0, 2**40)),
         created_at=draw(moments()),
+        health=draw(healths()),
+    )
+
+
+@st.composite
+def healths(draw: st.DrawFn) -> Health:
+    """After a success, perhaps with a drain to come; or after failures in a row, from the tenth on with an open breaker."""
+    failures = draw(st.integers(0, OPENS_AT + 200))
+    if failures == 0:
+        return Health(recovering=draw(st.booleans()))
+    failing_since = draw(moments())
+    return Health(
+        failures_in_row=failures,
+        failing_since=failing_since,
+        open_since=failing_since + draw(_durations()) if failures >= OPENS_AT else None,
     )
 
 
@@ -309,16 +327,16 @@ def source_records(
 ) -> st.SearchStrategy[SourceRecord]:
     return st.builds(
         SourceRecord,
-        key=keys or names(),
-        version=versions or source_versions(),
-        raw=raws or json_objects(),
+        key=_or(keys, names()),
+        version=_or(versions, source_versions()),
+        raw=_or(raws, json_objects()),
     )
 
 
 def tombstones(
     *, keys: st.SearchStrategy[str] | None = None, versions: st.SearchStrategy[int | None] | None = None
 ) -> st.SearchStrategy[Tombstone]:
-    return st.builds(Tombstone, key=keys or names(), version=versions or source_versions())
+    return st.builds(Tombstone, key=_or(keys, names()), version=_or(versions, source_versions()))
 
 
 # Flows
@@ -350,7 +368,7 @@ def executions(draw: st.DrawFn, *, kinds: st.SearchStrategy[FlowKind] | None = N
     started_at = draw(moments())
     return Execution(
         run_id=draw(st.uuids()),
-        kind=draw(kinds or st.sampled_from(FlowKind)),
+        kind=draw(_or(kinds, st.sampled_from(FlowKind))),
         started_at=started_at,
         ended_at=draw(st.none() | st.builds(started_at.__add__, _durations())),
         complete_read=draw(st.booleans()),
@@ -378,10 +396,10 @@ def known_records(
     hashed = draw(hashes())
     applied = draw(st.booleans())
     return KnownRecord(
-        key=draw(keys or names()),
+        key=draw(_or(keys, names())),
         content_hash=hashed,
         source_version=draw(source_versions()),
-        code=draw(st.none() | (codes or item_codes()).map(str)),
+        code=draw(st.none() | (_or(codes, item_codes())).map(str)),
         applied_hash=draw(st.just(hashed) | hashes()) if applied else None,
         applied_version=draw(flow_versions) if applied else None,
         quarantined=draw(st.booleans()) if applied else False,
@@ -394,11 +412,11 @@ def raw_records(
     known: st.SearchStrategy[KnownRecord] | None = None,
     raws: st.SearchStrategy[Mapping[str, Any]] | None = None,
 ) -> st.SearchStrategy[RawRecord]:
-    return st.builds(RawRecord, known=known or known_records(), raw=raws or json_objects())
+    return st.builds(RawRecord, known=_or(known, known_records()), raw=_or(raws, json_objects()))
 
 
 def quarantined(*, keys: st.SearchStrategy[str] | None = None) -> st.SearchStrategy[Quarantined]:
-    return st.builds(Quarantined, key=keys or names(), reason=names(), raw=json_values(), since=moments())
+    return st.builds(Quarantined, key=_or(keys, names()), reason=names(), raw=json_values(), since=moments())
 
 
 # Jobs
@@ -418,7 +436,7 @@ def job_parameters(
     type = draw(st.sampled_from(JobType))
     if type in (JobType.ITEM_SELECTIVE_SYNC, JobType.CUSTOMER_SELECTIVE_SYNC):
         return type, {
-            "codes": [str(c) for c in draw(st.lists(codes or item_codes(), min_size=1, max_size=4, unique=True))]
+            "codes": [str(c) for c in draw(st.lists(_or(codes, item_codes()), min_size=1, max_size=4, unique=True))]
         }
     if type is JobType.ITEM_SYNC:
         return type, draw(
@@ -433,7 +451,7 @@ def job_definitions(draw: st.DrawFn, *, administrations: st.SearchStrategy[str] 
     type, parameters = draw(job_parameters())
     return JobDefinition(
         id=draw(st.uuids()),
-        administration=draw(administrations or administration_codes()),
+        administration=draw(_or(administrations, administration_codes())),
         type=type,
         parameters=parameters,
         schedule=draw(schedules()),
@@ -453,8 +471,8 @@ def job_runs(
     type, parameters = draw(job_parameters())
     created_at = draw(moments())
     run = JobRun(
-        id=draw(ids or st.uuids()),
-        administration=draw(administrations or administration_codes()),
+        id=draw(_or(ids, st.uuids())),
+        administration=draw(_or(administrations, administration_codes())),
         type=type,
         parameters=parameters,
         triggered_by=draw(names()),
@@ -471,7 +489,7 @@ def job_runs(
             missed=draw(st.integers(0, 10_000)),
             triggered_by="schedule",
         )
-    return draw(_moved_on(run, draw(states or st.sampled_from(RunState))))
+    return draw(_moved_on(run, draw(_or(states, st.sampled_from(RunState)))))
 
 
 @st.composite
@@ -505,6 +523,10 @@ def _moved_on(draw: st.DrawFn, run: JobRun, state: RunState) -> JobRun:
 
 
 _START = datetime(2000, 1, 1, tzinfo=UTC)
+
+
+def _or(chosen: st.SearchStrategy[T] | None, usual: st.SearchStrategy[T]) -> st.SearchStrategy[T]:
+    return usual if chosen is None else chosen
 
 
 def _durations() -> st.SearchStrategy[timedelta]:

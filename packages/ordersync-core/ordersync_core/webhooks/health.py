@@ -45,7 +45,7 @@ def after_failure(health: Health, *, at: datetime) -> Health:
         failures_in_row=failures,
         failing_since=health.failing_since or at,
         open_since=at if opens else health.open_since,
-        recovering=False,
+        recovering=health.recovering and not opens,  # else one failure would leave what waits without a ticket
     )
 
 

@@ -1,7 +1,7 @@
 """When a failed delivery is tried again (architecture.md, "Wire conventions")."""
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from enum import Enum, auto
 from hashlib import blake2b
@@ -81,15 +81,13 @@ def parse_retry_after(value: str | None, *, now: datetime) -> timedelta | None:
         return None
     text = value.strip()
     if text.isascii() and text.isdigit():
-        wait = timedelta(seconds=min(int(text[:9]), 10**8))
+        wait = timedelta(seconds=int(text)) if len(text) < 10 else timedelta.max
     else:
         try:
             moment = parsedate_to_datetime(text)
-        except ValueError:
+        except (ValueError, TypeError, IndexError, OverflowError):
             return None
-        if moment.tzinfo is None:
-            return None
-        wait = moment - now
+        wait = (moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)) - now
     return wait if wait > timedelta(0) else None
 
 

@@ -22,8 +22,14 @@ def new_secret(random_bytes: bytes) -> str:
 
 
 def signature(secrets: Sequence[str], *, message_id: str, timestamp: datetime, body: bytes) -> str:
-    """One signature for each valid secret, separated by blanks."""
-    signed = f"{message_id}.{int(timestamp.timestamp())}.".encode() + body
+    """One signature for each valid secret, separated by blanks.
+
+    Raises:
+        ValueError: there is no secret, or one is malformed.
+    """
+    if not secrets:
+        raise ValueError("there is no secret to sign with")
+    signed = f"{message_id}.{int(timestamp.timestamp())}.".encode(errors="surrogateescape") + body
     return " ".join(f"v1,{_sign(secret, signed)}" for secret in secrets)
 
 
@@ -43,18 +49,34 @@ def verify(
         SignatureRefused: a header is missing, the timestamp is too old or too new, or no signature fits.
     """
     try:
-        message_id, timestamp = headers["webhook-id"], int(headers["webhook-timestamp"])
+        message_id = headers["webhook-id"]
+        sent_at = datetime.fromtimestamp(int(headers["webhook-timestamp"]), UTC)
         given = headers["webhook-signature"].split()
-    except (KeyError, ValueError):
+    except (KeyError, ValueError, OverflowError, OSError):  # a timestamp may be no number, or of no year there is
         raise SignatureRefused("the webhook headers are missing or malformed") from None
-    sent_at = datetime.fromtimestamp(timestamp, UTC)
     if abs(now - sent_at) > tolerance:
         raise SignatureRefused("the timestamp is outside the tolerance")
     expected = signature(secrets, message_id=message_id, timestamp=sent_at, body=body).split()
-    if not any(hmac.compare_digest(ours, theirs) for ours in expected for theirs in given):
+    matches = [
+        hmac.compare_digest(ours.encode(), theirs.encode(errors="surrogateescape"))
+        for ours in expected
+        for theirs in given
+    ]
+    if not any(matches):
         raise SignatureRefused("no signature fits")
 
 
 def _sign(secret: str, signed: bytes) -> str:
-    key = b64decode(secret.removeprefix(PREFIX))
-    return b64encode(hmac.new(key, signed, sha256).digest()).decode()
+    return b64encode(hmac.new(_key(secret), signed, sha256).digest()).decode()
+
+
+def _key(secret: str) -> bytes:
+    """The bytes of a secret; some receivers write it down without the `=` at its end."""
+    encoded = secret.removeprefix(PREFIX)
+    try:
+        key = b64decode(encoded + "=" * (-len(encoded) % 4), validate=True)
+    except ValueError:
+        key = b""
+    if not key:
+        raise ValueError("a signing secret is whsec_ and base64")
+    return key

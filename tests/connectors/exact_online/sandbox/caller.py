@@ -3,15 +3,18 @@
 import csv
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
+
 from ordersync_connectors.exact_online.sandbox import SandboxServer, SandboxSettings
 
 REDIRECT_URI = "http://127.0.0.1:9/callback"
 ITEMS = 1130
+FIRST_DAY = datetime(2026, 6, 1, 10, 0, tzinfo=UTC)
 HEADER = ("Code", "Description", "Unit", "StandardSalesPrice", "SalesVatCode", "Stock", "EndDate", "FreeBoolField_01")
 
 

@@ -1,13 +1,31 @@
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
-from ordersync_connectors.exact_online.sandbox import SandboxSettings
 
-from tests.connectors.exact_online.sandbox.caller import Caller, running, write_items
+pytest.register_assert_rewrite(
+    *(
+        f"tests.connectors.exact_online.sandbox.{module}"
+        for module in (
+            "caller",
+            "oauth_statements",
+            "limit_statements",
+            "shape_statements",
+            "query_statements",
+            "sync_statements",
+            "error_statements",
+        )
+    )
+)
 
-FIRST_DAY = datetime(2026, 6, 1, 10, 0, tzinfo=UTC)
+from ordersync_connectors.exact_online.sandbox import SandboxSettings  # noqa: E402
+from tests.connectors.exact_online.sandbox.caller import (  # noqa: E402
+    FIRST_DAY,
+    Caller,
+    running,
+    write_items,
+)
 
 
 @pytest.fixture(scope="session")

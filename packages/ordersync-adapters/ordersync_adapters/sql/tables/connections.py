@@ -1,7 +1,7 @@
 from sqlalchemy import Column, LargeBinary, Table, Text
 
-from ordersync_adapters.sql.metadata import Key, admin, tenant
-from ordersync_adapters.sql.types import Json, Moment, Uuid
+from ordersync_adapters.sql.metadata import JsonText, Key, admin, tenant
+from ordersync_adapters.sql.types import Moment, Uuid
 
 connections = Table(
     "connections",
@@ -9,7 +9,7 @@ connections = Table(
     Column("id", Uuid, primary_key=True),
     Column("connector", Key, nullable=False),
     Column("name", Text, nullable=False),
-    Column("settings", Json, nullable=False),
+    Column("settings", JsonText, nullable=False),
     Column("secret_settings", LargeBinary, nullable=False),
     Column("state", Text, nullable=False),
     Column("tokens", LargeBinary),
@@ -23,7 +23,7 @@ cursors = Table(
     tenant,
     Column("connection_id", Uuid, primary_key=True),
     Column("entity", Key, primary_key=True),
-    Column("cursor", Json, nullable=False),
+    Column("cursor", JsonText, nullable=False),
 )
 
 authorisation_states = Table(

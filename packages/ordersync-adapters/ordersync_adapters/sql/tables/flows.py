@@ -1,14 +1,14 @@
 from sqlalchemy import BigInteger, Boolean, Column, Index, Table, Text
 
-from ordersync_adapters.sql.metadata import Key, tenant
-from ordersync_adapters.sql.types import Json, Moment, Uuid
+from ordersync_adapters.sql.metadata import JsonText, Key, tenant
+from ordersync_adapters.sql.types import Moment, Uuid
 
 flows = Table(
     "flows",
     tenant,
     Column("kind", Key, primary_key=True),
     Column("connection_id", Uuid, nullable=False),
-    Column("aspects", Json, nullable=False),
+    Column("aspects", JsonText, nullable=False),
     Column("guard_floor", BigInteger, nullable=False),
     # a decimal in its own spelling: SQLite has no exact numbers
     Column("guard_ratio", Text, nullable=False),
@@ -39,7 +39,7 @@ quarantine = Table(
     Column("kind", Key, primary_key=True),
     Column("key", Key, primary_key=True),
     Column("reason", Text, nullable=False),
-    # JSON as text: a source's record may hold what jsonb refuses, such as the null character
-    Column("raw", Text, nullable=False),
+    # what the source sent, which may be nothing but null
+    Column("raw", JsonText),
     Column("since", Moment, nullable=False),
 )

@@ -1,7 +1,7 @@
 from sqlalchemy import BigInteger, Column, Index, Integer, Table, Text, UniqueConstraint
 
-from ordersync_adapters.sql.metadata import Key, admin
-from ordersync_adapters.sql.types import Json, Moment, Uuid
+from ordersync_adapters.sql.metadata import JsonText, Key, admin
+from ordersync_adapters.sql.types import Moment, Uuid
 
 job_definitions = Table(
     "job_definitions",
@@ -9,7 +9,7 @@ job_definitions = Table(
     Column("id", Uuid, primary_key=True),
     Column("administration", Key, nullable=False),
     Column("type", Text, nullable=False),
-    Column("parameters", Json, nullable=False),
+    Column("parameters", JsonText, nullable=False),
     Column("cron", Text, nullable=False),
     Column("time_zone", Text, nullable=False),
     Column("next_due", Moment),
@@ -28,7 +28,7 @@ job_runs = Table(
     Column("id", Uuid, primary_key=True),
     Column("administration", Key, nullable=False),
     Column("type", Text, nullable=False),
-    Column("parameters", Json, nullable=False),
+    Column("parameters", JsonText, nullable=False),
     Column("state", Text, nullable=False),
     Column("definition_id", Uuid),
     Column("due_at", Moment),
@@ -47,7 +47,7 @@ job_runs = Table(
     Column("merged_into", Uuid),
     Column("ticket_at", Moment),
     Column("tickets", Integer, nullable=False),
-    Column("result", Json),
+    Column("result", JsonText),
     Column("reason", Text),
     UniqueConstraint("definition_id", "due_at"),
 )

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from sqlalchemy import BigInteger, Boolean, Column, Computed, Index, MetaData, Table, Text, event, true
 from sqlalchemy.schema import CreateSchema
 
-from ordersync_adapters.sql.metadata import NAMES, Key
+from ordersync_adapters.sql.metadata import NAMES, JsonText, Key
 from ordersync_adapters.sql.types import POSTGRES, Uuid
 
 CONNECTORS = ("exact_online",)
@@ -34,8 +34,7 @@ def _records(name: str, metadata: MetaData, *, schema: str | None = None) -> Tab
         Column("connection_id", Uuid, primary_key=True),
         Column("entity", Key, primary_key=True),
         Column("key", Key, primary_key=True),
-        # JSON as text: the source's own record, never asked about its parts, and free to hold what jsonb refuses
-        Column("raw", Text, nullable=False),
+        Column("raw", JsonText, nullable=False),
         Column("content_hash", Text, nullable=False),
         Column("source_version", BigInteger),
         Column("code", Key),

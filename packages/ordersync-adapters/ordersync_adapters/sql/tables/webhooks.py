@@ -27,6 +27,7 @@ webhooks = Table(
     Column("disabled_because", Text),
     Column("last_position", BigInteger, nullable=False),
     Column("created_at", Moment, nullable=False),
+    # its fields by name; no statement asks about them
     Column("health", JsonText, nullable=False),
 )
 
@@ -63,6 +64,14 @@ Index(
     deliveries.c.position,
     postgresql_where=is_waiting,
     sqlite_where=is_waiting,
+)
+Index(
+    "ix_deliveries_due",
+    deliveries.c.webhook_id,
+    deliveries.c.tickets,
+    deliveries.c.position,
+    postgresql_where=owes_a_ticket,
+    sqlite_where=owes_a_ticket,
 )
 Index("ix_deliveries_owed", deliveries.c.ticket_at, postgresql_where=owes_a_ticket, sqlite_where=owes_a_ticket)
 Index("ix_deliveries_parked", deliveries.c.webhook_id, postgresql_where=is_parked, sqlite_where=is_parked)

@@ -81,12 +81,13 @@ class DataApi:
         target = self._target(call.path)
         division = target.division if target.division is not None else self._site.settings.division
         self._velocity.note(division, target.endpoint, status)
+        app, resource = self._site.settings.client_id, _spelled(target.endpoint)
         if status == 401:
-            return Answer(status=401, resource=_spelled(target.endpoint))
+            return Answer(status=401, resource=resource)
         if status == 429:
-            headers = self._limits.minutely_headers(self._site.settings.client_id, division)
-            return Answer(status=429, headers=headers, resource=_spelled(target.endpoint))
-        return evolve(self._error(call, status, text or "A problem has occurred."), resource=_spelled(target.endpoint))
+            return Answer(status=429, headers=self._limits.minutely_headers(app, division), resource=resource)
+        error = self._error(call, status, text or "A problem has occurred.")
+        return evolve(error.with_headers(self._limits.headers(app, division)), resource=resource)
 
     def _target(self, path: str) -> _Target:
         """`/api/v1/{division}/{service}/{Entity}`, also below `beta`; segments in any case."""

@@ -21,7 +21,7 @@ do        status        answer `status` and nothing else happened
 status    for "status": the code; 401 has an empty body, 502 and 503 are HTML, 429 shows the minute limit's headers
 seconds   for "hang" and "slow": real seconds, at most 600
 retry_after   for "status": seconds for a Retry-After header (Exact does not send one)
-text      for "status": the text inside the error body
+text      for "status": the text inside the error body (the error_description of OAuth)
 """
 
 import re

@@ -41,6 +41,11 @@ class CallLimits:
             used[window] = (self._start(window), self._count(used, window) + 1)
         return Admission(admitted=True, headers=self._headers(used, _DAY) | self._headers(used, _MINUTE))
 
+    def headers(self, app: str, division: int) -> Mapping[str, str]:
+        """All six, for an answer to a call that is not counted."""
+        used = self._used[app, division]
+        return self._headers(used, _DAY) | self._headers(used, _MINUTE)
+
     def minutely_headers(self, app: str, division: int) -> Mapping[str, str]:
         return self._headers(self._used[app, division], _MINUTE)
 

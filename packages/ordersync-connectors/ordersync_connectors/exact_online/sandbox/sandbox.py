@@ -2,7 +2,7 @@
 
 from attrs import evolve
 
-from .answers import Answer, Call, html
+from .answers import Answer, Call, html, oauth_error
 from .clock import SandboxClock
 from .control import Control
 from .data_api import DataApi
@@ -13,6 +13,8 @@ from .request_log import RequestLog
 from .resources import Site
 from .settings import SandboxSettings
 from .store import Company
+
+_OAUTH_ERRORS = {400: "invalid_grant", 401: "unauthorized_client", 429: "access_denied"}
 
 
 class Sandbox:
@@ -53,6 +55,9 @@ class Sandbox:
         """The answer that a fault script asks for, in place of the real one."""
         if status in (502, 503):
             return html(status, text or "Exact Online is temporarily unavailable due to maintenance")
+        if call.path.lower().startswith("/api/oauth2/"):
+            error = _OAUTH_ERRORS.get(status, "server_error")
+            return oauth_error(status, error, text or "A problem has occurred.")
         return self._data.scripted_status(call, status, text)
 
     def close(self) -> None:

@@ -1,10 +1,12 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
+from unicodedata import normalize
 
 from attrs import evolve
 
 from ordersync_core.items.model import Item, ItemCode
+from ordersync_core.kernel.errors import InvalidInput
 from ordersync_core.kernel.moments import rfc3339
 from ordersync_core.kernel.paging import Page, PageRequest
 from ordersync_core.testing.memory.pages import page_of
@@ -57,7 +59,9 @@ class MemoryItemQueries:
             and (updated_after is None or _updated_at(item) > updated_after)
             and (code is None or item.code == code)
         ]
-        position = _POSITIONS[sort.removeprefix("-")]
+        position = _POSITIONS.get(sort.removeprefix("-"))
+        if position is None:
+            raise InvalidInput(f"items cannot be sorted by {sort!r}")
         return page_of(wanted, page, position, descending=sort.startswith("-"))
 
     def count_items(self) -> int:
@@ -65,7 +69,8 @@ class MemoryItemQueries:
 
 
 def _mentions(item: Item, part: str) -> bool:
-    return any(part.casefold() in text.casefold() for text in (item.code, *item.name.values()))
+    wanted = normalize("NFC", part).casefold()
+    return any(wanted in text.casefold() for text in (item.code, *item.name.values()))
 
 
 def _updated_at(item: Item) -> datetime:

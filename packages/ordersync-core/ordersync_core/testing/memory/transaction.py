@@ -166,6 +166,10 @@ class Transaction:
         self._written[table.name][key] = changed
         return True
 
+    def replace(self, table: Table[K, V], key: K, value: V) -> bool:
+        """False when there is no such row."""
+        return self.update(table, key, lambda _: value)
+
     def delete(self, table: Table[K, V], key: K) -> bool:
         if self.find(table, key) is None:
             return False

@@ -1,0 +1,3 @@
+from ordersync_admin.cli import main
+
+main()

@@ -1,0 +1,128 @@
+"""Many items in one request: NDJSON in, one result per row out, in order."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import IO, Any
+
+import msgspec
+from attrs import frozen
+
+from ordersync_api.decoding import parse_object
+from ordersync_api.problems import BodyTooLarge, problem_of
+from ordersync_core.items.model import Item, ItemCode, put
+from ordersync_core.items.ports import ItemsUnitOfWork
+from ordersync_core.kernel.clock import Clock
+from ordersync_core.kernel.decoding import decode
+
+CHUNK = 500
+"""Rows of one unit of work: well below its 250 ms."""
+
+PAUSE = 0.005
+"""Seconds between two units of work, so that other writers get their turn."""
+
+LONGEST_ROW = 1_000_000
+"""Bytes."""
+
+
+@frozen
+class PutItems:
+    """Create or replace items; each code occurs once."""
+
+    items: tuple[Item, ...]
+
+
+def put_items(command: PutItems, *, uow: ItemsUnitOfWork, clock: Clock) -> frozenset[ItemCode]:
+    """Put them in one unit of work; answers the codes of those that were created. What is there already changes and
+    tells nothing."""
+    with uow:
+        kept = uow.items.get(sorted(item.code for item in command.items))
+        now = clock.now()
+        changes = [put(kept.get(item.code), item, at=now) for item in command.items]
+        made = [change for change in changes if change is not None]
+        if made:
+            uow.items.save([change.after for change in made if change.after is not None])
+            uow.tell(*made)
+            uow.commit()
+    return frozenset(item.code for item in command.items) - frozenset(kept)
+
+
+@frozen(kw_only=True)
+class _Row:
+    """number: of its line, from 1. item: None when the row is refused, and `error` says why."""
+
+    number: int
+    code: str | None
+    item: Item | None
+    error: Exception | None = None
+
+    def result(self, status: int, error: Exception | None = None) -> bytes:
+        problem = None if error is None else problem_of(error)
+        shown: dict[str, Any] = {
+            "row": self.number,
+            "status": status if problem is None else problem.status,
+            "code": self.code,
+            "problem": None if problem is None else problem.document(),
+        }
+        return msgspec.json.encode(shown) + b"\n"
+
+
+def results(upload: IO[bytes], store: Callable[[PutItems], frozenset[ItemCode]]) -> Iterator[bytes]:
+    """A line for each row of the upload that is not empty, in order, some rows at a time; closes the upload."""
+    with upload:
+        for chunk in _chunks(_rows(upload)):
+            yield b"".join(_stored(chunk, store))
+            time.sleep(PAUSE)
+
+
+def _stored(chunk: Sequence[_Row], store: Callable[[PutItems], frozenset[ItemCode]]) -> Iterator[bytes]:
+    items = tuple(row.item for row in chunk if row.item is not None)
+    created: frozenset[ItemCode] = frozenset()
+    failure: Exception | None = None
+    try:
+        created = store(PutItems(items)) if items else created
+    except Exception as error:  # told for each row it concerns; the rows after them have their own chance
+        failure = error
+    for row in chunk:
+        if row.item is None:
+            yield row.result(0, row.error)
+        else:
+            yield row.result(201 if row.item.code in created else 200, failure)
+
+
+def _chunks(rows: Iterator[_Row]) -> Iterator[list[_Row]]:
+    """Up to 500 rows, and no code twice in one: rows of one item take effect in their order."""
+    chunk: list[_Row] = []
+    codes: set[ItemCode] = set()
+    for row in rows:
+        repeated = row.item is not None and row.item.code in codes
+        if chunk and (repeated or len(chunk) == CHUNK):
+            yield chunk
+            chunk, codes = [], set()
+        chunk.append(row)
+        if row.item is not None:
+            codes.add(row.item.code)
+    if chunk:
+        yield chunk
+
+
+def _rows(upload: IO[bytes]) -> Iterator[_Row]:
+    number = 0
+    while line := upload.readline(LONGEST_ROW + 1):
+        number += 1
+        if len(line) > LONGEST_ROW:
+            while line and not line.endswith(b"\n"):
+                line = upload.readline(LONGEST_ROW)
+            yield _Row(number=number, code=None, item=None, error=BodyTooLarge(LONGEST_ROW))
+        elif line.strip():
+            yield _row(number, line)
+
+
+def _row(number: int, line: bytes) -> _Row:
+    content: Mapping[str, Any] = {}
+    try:
+        content = parse_object(line)
+        item = decode(content, Item)
+    except Exception as error:
+        code = content.get("code")
+        return _Row(number=number, code=code if isinstance(code, str) else None, item=None, error=error)
+    return _Row(number=number, code=item.code, item=item)

@@ -1,0 +1,117 @@
+"""The keys that one complete read has brought: in a temporary table, so that memory stays flat and nothing is left."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+from uuid import UUID
+
+from attrs import frozen
+from sqlalchemy import Connection
+
+from ordersync_adapters.sql.errors import sql_errors
+from ordersync_adapters.sql.tables.raw import raw_records
+from ordersync_adapters.sql.types import POSTGRES, to_json
+from ordersync_core.flows.ports import KeysSeen
+
+_MISSING = """
+    SELECT key FROM {records} AS record
+    WHERE connection_id = {connection_id} AND entity = {entity} AND {present} {further}
+        AND NOT EXISTS (SELECT 1 FROM keys_seen WHERE keys_seen.key = record.key)
+    ORDER BY key LIMIT {limit}
+"""
+_NAMES = ("connection_id", "entity", "after", "limit")
+
+
+@contextmanager
+def sql_keys_seen(connection: Connection, connector: str, connection_id: UUID, entity: str) -> Iterator[KeysSeen]:
+    """`connection` is held for the block, but each statement is a transaction of its own: a read may last for hours,
+    and an open snapshot would slow down everyone else."""
+    records = raw_records(connector, connection.dialect.name).fullname
+    parameters = {"connection_id": str(connection_id), "entity": entity}
+    if connection.dialect.name == POSTGRES:
+        connection.execution_options(isolation_level="AUTOCOMMIT")
+    # Beneath SQLAlchemy, which begins a transaction with the first statement.
+    driver: Any = connection.connection.driver_connection
+    with sql_errors():
+        opened = _on_postgres(driver) if connection.dialect.name == POSTGRES else _on_sqlite(driver)
+        with opened as dialect:
+            yield _SqlKeysSeen(driver, dialect, records, parameters)
+
+
+@frozen(kw_only=True)
+class _Dialect:
+    """How the database wants it said.
+
+    add: inserts the keys of one parameter `keys`, which `many` makes; those there already change nothing.
+    analyse: tells the planner what the temporary table holds.
+    """
+
+    add: str
+    many: Any
+    analyse: str
+    present: str
+    mark: str
+
+
+@contextmanager
+def _on_postgres(driver: Any) -> Iterator[_Dialect]:
+    driver.execute("DROP TABLE IF EXISTS pg_temp.keys_seen")
+    driver.execute('CREATE TEMPORARY TABLE keys_seen (key text COLLATE "C" PRIMARY KEY)')
+    try:
+        yield _Dialect(
+            add="INSERT INTO keys_seen SELECT unnest(%(keys)s::text[]) ON CONFLICT DO NOTHING",
+            many=list,
+            analyse="ANALYZE keys_seen",
+            present="NOT dropped",
+            mark="%({})s",
+        )
+    finally:
+        driver.execute("DROP TABLE IF EXISTS pg_temp.keys_seen")
+
+
+@contextmanager
+def _on_sqlite(driver: Any) -> Iterator[_Dialect]:
+    # query_only guards the temporary file too
+    (query_only,) = driver.execute("PRAGMA query_only").fetchone()
+    driver.execute("PRAGMA query_only = OFF")
+    driver.execute("PRAGMA temp_store = FILE")
+    driver.execute("CREATE TEMPORARY TABLE keys_seen (key TEXT PRIMARY KEY) WITHOUT ROWID")
+    try:
+        yield _Dialect(
+            add="INSERT OR IGNORE INTO keys_seen SELECT value FROM json_each(:keys)",
+            many=lambda keys: to_json(list(keys)),
+            analyse="ANALYZE temp.keys_seen",
+            present="dropped = 0",
+            mark=":{}",
+        )
+    finally:
+        driver.execute("DROP TABLE IF EXISTS temp.keys_seen")
+        driver.execute(f"PRAGMA query_only = {query_only}")
+
+
+class _SqlKeysSeen:
+    def __init__(self, driver: Any, dialect: _Dialect, records: str, parameters: Mapping[str, str]) -> None:
+        self._driver = driver
+        self._dialect = dialect
+        self._records = records
+        self._parameters = parameters
+
+    def add(self, keys: Sequence[str]) -> None:
+        with sql_errors():
+            self._driver.execute(self._dialect.add, {"keys": self._dialect.many(keys)})
+
+    def missing(self, limit: int) -> Iterator[list[str]]:
+        with sql_errors():
+            self._driver.execute(self._dialect.analyse)
+        page = self._page(limit)
+        while page:
+            yield page
+            page = self._page(limit, after=page[-1])
+
+    def _page(self, limit: int, *, after: str | None = None) -> list[str]:
+        marks = {name: self._dialect.mark.format(name) for name in _NAMES}
+        further = "" if after is None else f"AND key > {marks['after']}"
+        statement = _MISSING.format(records=self._records, present=self._dialect.present, further=further, **marks)
+        parameters = {**self._parameters, "limit": limit} | ({} if after is None else {"after": after})
+        with sql_errors():
+            return [key for (key,) in self._driver.execute(statement, parameters).fetchall()]

@@ -1,0 +1,277 @@
+"""The outbox, which is also the event log, and the inbox."""
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import orjson
+from sqlalchemy import Connection, Label, Row, Table, func, select, true, update
+
+from ordersync_adapters.sql import bulk
+from ordersync_adapters.sql.bulk import among, insert_into
+from ordersync_adapters.sql.reads import SqlReads, page_of, position_of
+from ordersync_adapters.sql.tables.messaging import (
+    has_no_outcome,
+    inbox,
+    is_numbered,
+    is_unnumbered,
+    outbox,
+    relay,
+    tenant_row,
+)
+from ordersync_adapters.sql.tables.webhooks import attempts, deliveries, owes_a_ticket
+from ordersync_adapters.sql.tickets import note_tickets
+from ordersync_core.kernel.moments import rfc3339
+from ordersync_core.kernel.notification import Effect
+from ordersync_core.kernel.paging import Page, PageRequest
+from ordersync_core.messaging.model import Numbering, OutboxRow
+from ordersync_core.messaging.ports import Feed
+from ordersync_core.messaging.tickets import Ticketed
+
+
+def content(row: OutboxRow) -> dict[str, Any]:
+    """What a row says, which another one can still take over until it has a number."""
+    return {
+        "event_type": row.event_type,
+        "version": row.version,
+        "effect": row.effect.value,
+        "occurred_at": row.occurred_at,
+        "triggered_by": row.triggered_by,
+        "correlation_id": row.correlation_id,
+        "traceparent": row.traceparent,
+        "before": dict(row.before),
+        "after": None if row.after is None else dict(row.after),
+    }
+
+
+def to_row(row: OutboxRow) -> dict[str, Any]:
+    return {"id": row.id, "entity_type": row.entity_type, "key": row.key, **content(row)}
+
+
+def to_outbox_row(row: Row[Any]) -> OutboxRow:
+    return OutboxRow(
+        id=row.id,
+        order=row.order,
+        event_type=row.event_type,
+        version=row.version,
+        effect=Effect(row.effect),
+        entity_type=row.entity_type,
+        key=row.key,
+        occurred_at=row.occurred_at,
+        triggered_by=row.triggered_by,
+        correlation_id=row.correlation_id,
+        traceparent=row.traceparent,
+        before=row.before,
+        after=row.after,
+        number=row.number,
+        body=row.body,
+        absorbed_by=row.absorbed_by,
+        ticket_at=row.ticket_at,
+        tickets=row.tickets,
+        handled_at=row.handled_at,
+    )
+
+
+def write_rows(connection: Connection, rows: Sequence[OutboxRow]) -> None:
+    """New rows, in order: the database counts them."""
+    bulk.insert(connection, outbox, [to_row(row) for row in rows])
+
+
+def enter_inbox(connection: Connection, handler: str, message_ids: Sequence[UUID], at: datetime) -> frozenset[UUID]:
+    """Those that stood there already; a twin that is about to enter one of them is waited for."""
+    if not message_ids:
+        return frozenset()
+    statement = insert_into(connection, inbox).on_conflict_do_nothing().returning(inbox.c.message_id)
+    entered = connection.execute(
+        statement,
+        [{"handler": handler, "message_id": id, "processed_at": at} for id in sorted(set(message_ids))],
+    )
+    return frozenset(message_ids) - frozenset(entered.scalars())
+
+
+def mark_handled(connection: Connection, ids: Sequence[UUID], at: datetime) -> None:
+    if ids:
+        connection.execute(update(outbox).where(among(outbox.c.id, ids)).values(handled_at=at, ticket_at=None))
+
+
+class SqlOutbox:
+    """`owes` tells whether this transaction made a row owe a ticket sooner than anyone knows."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self.owes = False
+
+    def lock_numbering(self) -> int:
+        last_number: int = self._connection.execute(select(relay.c.last_number).with_for_update()).scalar_one()
+        return last_number
+
+    def unfinished(self) -> int:
+        return self._connection.execute(select(func.count()).select_from(outbox).where(has_no_outcome)).scalar_one()
+
+    def unnumbered(self, limit: int) -> list[OutboxRow]:
+        statement = select(outbox).where(is_unnumbered).order_by(outbox.c.order).limit(limit)
+        return [to_outbox_row(row) for row in self._connection.execute(statement)]
+
+    def number(self, numbering: Numbering, *, ticket_at: datetime) -> None:
+        merged = set(numbering.absorbed.values())
+        plain = [_numbered(row, ticket_at) for row in numbering.numbered if row.id not in merged]
+        bulk.update(self._connection, outbox, plain)
+        changed = [_numbered(row, ticket_at) | content(row) for row in numbering.numbered if row.id in merged]
+        bulk.update(self._connection, outbox, changed)
+        absorbed = [{"id": id, "absorbed_by": by} for id, by in numbering.absorbed.items()]
+        bulk.update(self._connection, outbox, absorbed)
+        self._connection.execute(update(relay).values(last_number=numbering.last_number))
+
+    def owed(self, now: datetime, limit: int) -> list[OutboxRow]:
+        statement = (
+            select(outbox).where(has_no_outcome, outbox.c.ticket_at <= now).order_by(outbox.c.number).limit(limit)
+        )
+        return [to_outbox_row(row) for row in self._connection.execute(statement)]
+
+    def ticketed(self, tickets: Sequence[Ticketed]) -> None:
+        note_tickets(self._connection, outbox, tickets)
+
+    def find(self, ids: Sequence[UUID]) -> list[OutboxRow]:
+        statement = (
+            select(outbox).where(is_numbered, among(outbox.c.id, ids)).order_by(outbox.c.number).with_for_update()
+        )
+        return [to_outbox_row(row) for row in self._connection.execute(statement)]
+
+    def handled(self, ids: Sequence[UUID], at: datetime) -> None:
+        mark_handled(self._connection, ids, at)
+
+    def owe_again(self, ids: Sequence[UUID], at: datetime) -> None:
+        if ids:
+            self._connection.execute(
+                update(outbox)
+                .where(is_numbered, among(outbox.c.id, ids))
+                .values(handled_at=None, ticket_at=at, tickets=0)
+            )
+            self.owes = True
+
+    def earliest_ticket_at(self) -> datetime | None:
+        """The moments of the outbox are the application's, so that of an unnumbered row is when it was written."""
+        first_unnumbered = select(outbox.c.occurred_at).where(is_unnumbered).order_by(outbox.c.order).limit(1)
+        owed_event = select(func.min(outbox.c.ticket_at)).where(has_no_outcome)
+        owed_delivery = select(func.min(deliveries.c.ticket_at)).where(owes_a_ticket)
+        moments = self._connection.execute(
+            select(
+                first_unnumbered.scalar_subquery(),
+                owed_event.scalar_subquery(),
+                owed_delivery.scalar_subquery(),
+            )
+        ).one()
+        return min((moment for moment in moments if moment is not None), default=None)
+
+
+def _numbered(row: OutboxRow, ticket_at: datetime) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "number": row.number,
+        "body": row.body,
+        "ticket_at": ticket_at,
+        "tickets": row.tickets,
+    }
+
+
+class EventSqlQueries(SqlReads):
+    def feed(self) -> Feed:
+        with self._connect() as connection:
+            row = connection.execute(
+                select(tenant_row.c.epoch, relay.c.last_number).select_from(tenant_row).join(relay, true())
+            ).one()
+        return Feed(epoch=row.epoch, last_number=row.last_number)
+
+    def events(self, page: PageRequest, *, types: Collection[str] = ()) -> Page[dict[str, Any]]:
+        statement = select(outbox.c.number, outbox.c.body).where(is_numbered)
+        position = position_of(page, int)
+        if position is not None:
+            statement = statement.where(outbox.c.number > position[0])
+        if types:
+            statement = statement.where(among(outbox.c.event_type, sorted(types)))
+        with self._connect() as connection:
+            rows = connection.execute(statement.order_by(outbox.c.number).limit(page.limit + 1)).all()
+        return page_of(rows, page, build=lambda row: orjson.loads(row.body), position=lambda row: (row.number,))
+
+    def oldest_number(self) -> int | None:
+        with self._connect() as connection:
+            number: int | None = connection.execute(select(func.min(outbox.c.number)).where(is_numbered)).scalar_one()
+        return number
+
+    def trace(self, event_id: UUID) -> dict[str, Any] | None:
+        told = func.coalesce(outbox.c.absorbed_by, outbox.c.id)
+        statement = (
+            select(outbox, *_prefixed("delivery", deliveries), *_prefixed("attempt", attempts))
+            .select_from(outbox)
+            .outerjoin(deliveries, deliveries.c.event_id == told)
+            .outerjoin(attempts, attempts.c.delivery_id == deliveries.c.id)
+            .where(outbox.c.id == event_id)
+            .order_by(deliveries.c.created_at, deliveries.c.id, attempts.c.number)
+        )
+        with self._connect() as connection:
+            rows = connection.execute(statement).all()
+        return _trace(rows) if rows else None
+
+
+def _prefixed(prefix: str, table: Table) -> list[Label[Any]]:
+    return [column.label(f"{prefix}_{column.name}") for column in table.c]
+
+
+def _trace(rows: Sequence[Row[Any]]) -> dict[str, Any]:
+    """An outbox row joined with its deliveries and their attempts, as JSON."""
+    first = rows[0]
+    by_delivery: dict[UUID, dict[str, Any]] = {}
+    for row in rows:
+        if row.delivery_id is None:
+            continue
+        delivery = by_delivery.setdefault(row.delivery_id, _traced_delivery(row))
+        if row.attempt_number is not None:
+            delivery["attempts"].append(_traced_attempt(row))
+    return {
+        "id": str(first.id),
+        "type": first.event_type,
+        "effect": first.effect,
+        "entity_type": first.entity_type,
+        "key": first.key,
+        "occurred_at": rfc3339(first.occurred_at),
+        "triggered_by": first.triggered_by,
+        "correlation_id": first.correlation_id,
+        "traceparent": first.traceparent,
+        "number": first.number,
+        "absorbed_by": None if first.absorbed_by is None else str(first.absorbed_by),
+        "tickets": first.tickets,
+        "ticket_at": _moment(first.ticket_at),
+        "handled_at": _moment(first.handled_at),
+        "deliveries": list(by_delivery.values()),
+    }
+
+
+def _traced_delivery(row: Row[Any]) -> dict[str, Any]:
+    return {
+        "id": str(row.delivery_id),
+        "webhook_id": str(row.delivery_webhook_id),
+        "position": row.delivery_position,
+        "state": row.delivery_state,
+        "tickets": row.delivery_tickets,
+        "ticket_at": _moment(row.delivery_ticket_at),
+        "created_at": rfc3339(row.delivery_created_at),
+        "finished_at": _moment(row.delivery_finished_at),
+        "reason": row.delivery_reason,
+        "attempts": [],
+    }
+
+
+def _traced_attempt(row: Row[Any]) -> dict[str, Any]:
+    return {
+        "number": row.attempt_number,
+        "started_at": rfc3339(row.attempt_started_at),
+        "ended_at": rfc3339(row.attempt_ended_at),
+        "status": row.attempt_status,
+        "error": row.attempt_error,
+        "response": bytes(row.attempt_response).decode(errors="replace"),
+    }
+
+
+def _moment(moment: datetime | None) -> str | None:
+    return None if moment is None else rfc3339(moment)

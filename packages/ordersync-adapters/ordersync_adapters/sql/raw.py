@@ -1,0 +1,142 @@
+"""The records of one connection, as its source sent them and as far as they were built."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Connection, Row, and_, delete, false, func, select, true, update
+
+from ordersync_adapters.sql import bulk
+from ordersync_adapters.sql.bulk import among
+from ordersync_adapters.sql.tables.connections import cursors
+from ordersync_adapters.sql.tables.raw import raw_records
+from ordersync_core.flows.model import KnownRecord, RawRecord
+
+_KEY = ("connection_id", "entity", "key")
+_KNOWN = (
+    "key",
+    "content_hash",
+    "source_version",
+    "code",
+    "applied_hash",
+    "applied_version",
+    "quarantined",
+    "dropped",
+)
+
+
+class SqlRaw:
+    def __init__(self, connection: Connection, connector: str, connection_id: UUID, entity: str) -> None:
+        """KeyError for a connector that keeps no raw records."""
+        self._connection = connection
+        self._ids = {"connection_id": connection_id, "entity": entity}
+        self._table = table = raw_records(connector, connection.dialect.name)
+        self._ours = and_(table.c.connection_id == connection_id, table.c.entity == entity)
+        self._known = [table.c[name] for name in _KNOWN]
+        self._known_and_raw = [*self._known, table.c.raw]
+        self._cursor = and_(cursors.c.connection_id == connection_id, cursors.c.entity == entity)
+
+    def cursor(self) -> Mapping[str, Any] | None:
+        cursor: Mapping[str, Any] | None = self._connection.execute(
+            select(cursors.c.cursor).where(self._cursor)
+        ).scalar_one_or_none()
+        return cursor
+
+    def save_cursor(self, cursor: Mapping[str, Any] | None) -> None:
+        if cursor is None:
+            self._connection.execute(delete(cursors).where(self._cursor))
+        else:
+            row = {**self._ids, "cursor": dict(cursor)}
+            bulk.upsert(self._connection, cursors, [row], key=("connection_id", "entity"))
+
+    def known(self, keys: Sequence[str]) -> Mapping[str, KnownRecord]:
+        wanted = select(*self._known).where(self._ours, among(self._table.c.key, keys))
+        return {row.key: to_known(row) for row in self._connection.execute(wanted)}
+
+    def save(self, records: Sequence[RawRecord]) -> None:
+        bulk.upsert(self._connection, self._table, [self._ids | raw_row(record) for record in records], key=_KEY)
+
+    def mark(self, records: Sequence[KnownRecord]) -> None:
+        bulk.update(self._connection, self._table, [self._ids | known_row(record) for record in records], by=_KEY)
+
+    def unapplied(self, flow_version: int, limit: int) -> list[RawRecord]:
+        """One question for each of the indexes that can answer it: asked together, all records would be read."""
+        table = self._table
+        version, current = table.c.applied_version, table.c.stale == false()
+        found: list[RawRecord] = []
+        for left_over in (
+            table.c.stale == true(),
+            and_(current, version < flow_version),
+            and_(current, version > flow_version),
+            and_(current, version.is_(None)),
+        ):
+            wanted = select(*self._known_and_raw).where(self._ours, table.c.dropped == false(), left_over)
+            rows = self._connection.execute(wanted.limit(limit - len(found))).all()
+            found += sorted((to_raw(row) for row in rows), key=lambda record: record.known.key)
+            if len(found) == limit:
+                break
+        return found
+
+    def holders(self, codes: Sequence[str]) -> Mapping[str, str]:
+        table = self._table
+        wanted = select(table.c.code, func.min(table.c.key)).where(self._ours, among(table.c.code, codes))
+        rows = self._connection.execute(wanted.group_by(table.c.code))
+        return {row[0]: row[1] for row in rows}
+
+    def drop(self, keys: Sequence[str]) -> int:
+        return self._change(keys, self._table.c.dropped == false(), dropped=True)
+
+    def dropped(self, limit: int) -> list[KnownRecord]:
+        wanted = select(*self._known).where(self._ours, self._table.c.dropped == true())
+        rows = self._connection.execute(wanted.order_by(self._table.c.key).limit(limit))
+        return [to_known(row) for row in rows]
+
+    def count(self) -> tuple[int, int]:
+        stored = select(func.count()).select_from(self._table).where(self._ours)
+        dropped = stored.where(self._table.c.dropped == true())
+        row = self._connection.execute(select(stored.scalar_subquery(), dropped.scalar_subquery())).one()
+        return row[0], row[1]
+
+    def delete(self, keys: Sequence[str]) -> None:
+        self._connection.execute(delete(self._table).where(self._ours, among(self._table.c.key, keys)))
+
+    def reset_applied(self, keys: Sequence[str]) -> int:
+        return self._change(keys, true(), applied_hash=None, applied_version=None, quarantined=False)
+
+    def _change(self, keys: Sequence[str], where: ColumnElement[bool], **values: Any) -> int:
+        changed = update(self._table).where(self._ours, among(self._table.c.key, keys), where).values(values)
+        return self._connection.execute(changed).rowcount
+
+
+def known_row(record: KnownRecord) -> dict[str, Any]:
+    return {
+        "key": record.key,
+        "content_hash": record.content_hash,
+        "source_version": record.source_version,
+        "code": record.code,
+        "applied_hash": record.applied_hash,
+        "applied_version": record.applied_version,
+        "quarantined": record.quarantined,
+        "dropped": record.dropped,
+    }
+
+
+def to_known(row: Row[Any]) -> KnownRecord:
+    return KnownRecord(
+        key=row.key,
+        content_hash=row.content_hash,
+        source_version=row.source_version,
+        code=row.code,
+        applied_hash=row.applied_hash,
+        applied_version=row.applied_version,
+        quarantined=row.quarantined,
+        dropped=row.dropped,
+    )
+
+
+def raw_row(record: RawRecord) -> dict[str, Any]:
+    return known_row(record.known) | {"raw": record.raw}
+
+
+def to_raw(row: Row[Any]) -> RawRecord:
+    return RawRecord(known=to_known(row), raw=row.raw)

@@ -1,0 +1,419 @@
+"""Webhooks, their deliveries and attempts; and the event log as webhooks see it."""
+
+from base64 import b64decode, b64encode
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from attrs import asdict
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    and_,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    union_all,
+    update,
+)
+
+from ordersync_adapters.sql import bulk
+from ordersync_adapters.sql.bulk import among
+from ordersync_adapters.sql.outbox import mark_handled
+from ordersync_adapters.sql.reads import SqlReads, page_of, position_of
+from ordersync_adapters.sql.tables.messaging import is_numbered, outbox
+from ordersync_adapters.sql.tables.webhooks import attempts as attempt_rows
+from ordersync_adapters.sql.tables.webhooks import deliveries as delivery_rows
+from ordersync_adapters.sql.tables.webhooks import is_parked, is_waiting, owes_a_ticket
+from ordersync_adapters.sql.tables.webhooks import webhooks as webhook_rows
+from ordersync_adapters.sql.tickets import note_tickets
+from ordersync_core.kernel.decoding import decode
+from ordersync_core.kernel.moments import rfc3339
+from ordersync_core.kernel.paging import Page, PageRequest
+from ordersync_core.messaging.tickets import Ticketed
+from ordersync_core.webhooks.health import Health
+from ordersync_core.webhooks.model import (
+    Attempt,
+    Delivery,
+    DeliveryState,
+    Event,
+    EventBody,
+    EventTypePattern,
+    Webhook,
+    WebhookState,
+)
+
+_NO_BOUND = 2**63 - 1
+
+
+def to_row(webhook: Webhook) -> dict[str, Any]:
+    return {
+        "id": webhook.id,
+        "url": webhook.url,
+        "event_types": [str(pattern) for pattern in webhook.event_types],
+        "secrets": [b64encode(secret).decode() for secret in webhook.secrets],
+        "state": webhook.state.value,
+        "disabled_because": webhook.disabled_because,
+        "last_position": webhook.last_position,
+        "created_at": webhook.created_at,
+        "health": asdict(webhook.health, value_serializer=_as_json),
+    }
+
+
+def to_webhook(row: Row[Any]) -> Webhook:
+    return Webhook(
+        id=row.id,
+        url=row.url,
+        event_types=tuple(map(EventTypePattern, row.event_types)),
+        secrets=tuple(map(b64decode, row.secrets)),
+        state=WebhookState(row.state),
+        disabled_because=row.disabled_because,
+        last_position=row.last_position,
+        created_at=row.created_at,
+        health=decode(row.health, Health),
+    )
+
+
+def _as_json(_: object, __: object, value: Any) -> Any:
+    return rfc3339(value) if isinstance(value, datetime) else value
+
+
+def delivery_row(delivery: Delivery) -> dict[str, Any]:
+    return {
+        "id": delivery.id,
+        "webhook_id": delivery.webhook_id,
+        "event_id": delivery.event_id,
+        "event_type": delivery.event_type,
+        "event_number": delivery.event_number,
+        "position": delivery.position,
+        "created_at": delivery.created_at,
+        **_progress_row(delivery),
+    }
+
+
+def _progress_row(delivery: Delivery) -> dict[str, Any]:
+    """What changes in the life of a delivery."""
+    return {
+        "id": delivery.id,
+        "state": delivery.state.value,
+        "attempts": delivery.attempts,
+        "earlier_attempts": delivery.earlier_attempts,
+        "first_attempt_at": delivery.first_attempt_at,
+        "ticket_at": delivery.ticket_at,
+        "tickets": delivery.tickets,
+        "finished_at": delivery.finished_at,
+        "reason": delivery.reason,
+    }
+
+
+def to_delivery(row: Row[Any]) -> Delivery:
+    return Delivery(
+        id=row.id,
+        webhook_id=row.webhook_id,
+        event_id=row.event_id,
+        event_type=row.event_type,
+        event_number=row.event_number,
+        position=row.position,
+        state=DeliveryState(row.state),
+        attempts=row.attempts,
+        earlier_attempts=row.earlier_attempts,
+        first_attempt_at=row.first_attempt_at,
+        ticket_at=row.ticket_at,
+        tickets=row.tickets,
+        created_at=row.created_at,
+        finished_at=row.finished_at,
+        reason=row.reason,
+    )
+
+
+def attempt_row(attempt: Attempt) -> dict[str, Any]:
+    return {
+        "delivery_id": attempt.delivery_id,
+        "number": attempt.number,
+        "started_at": attempt.started_at,
+        "ended_at": attempt.ended_at,
+        "status": attempt.status,
+        "error": attempt.error,
+        "response": attempt.response,
+    }
+
+
+def to_attempt(row: Row[Any]) -> Attempt:
+    return Attempt(
+        delivery_id=row.attempt_delivery_id,
+        number=row.attempt_number,
+        started_at=row.attempt_started_at,
+        ended_at=row.attempt_ended_at,
+        status=row.attempt_status,
+        error=row.attempt_error,
+        response=row.attempt_response,
+    )
+
+
+class SqlWebhooks:
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def add(self, webhook: Webhook) -> None:
+        self._connection.execute(insert(webhook_rows), to_row(webhook))
+
+    def find(self, id: UUID) -> Webhook | None:
+        return next(iter(self._locked(select(webhook_rows).where(webhook_rows.c.id == id))), None)
+
+    def of_deliveries(self, delivery_ids: Sequence[UUID]) -> Mapping[UUID, Webhook]:
+        ids = select(delivery_rows.c.webhook_id).where(among(delivery_rows.c.id, delivery_ids))
+        locked = self._locked(select(webhook_rows).where(webhook_rows.c.id.in_(ids)))
+        return {webhook.id: webhook for webhook in locked}
+
+    def enabled(self) -> list[Webhook]:
+        return self._locked(select(webhook_rows).where(webhook_rows.c.state == WebhookState.ENABLED.value))
+
+    def save(self, webhooks: Sequence[Webhook]) -> None:
+        bulk.update(self._connection, webhook_rows, [to_row(webhook) for webhook in webhooks])
+
+    def delete(self, id: UUID) -> None:
+        """The foreign keys take its deliveries and their attempts along."""
+        self._connection.execute(delete(webhook_rows).where(webhook_rows.c.id == id))
+
+    def _locked(self, statement: Select[Any]) -> list[Webhook]:
+        rows = self._connection.execute(statement.order_by(webhook_rows.c.id).with_for_update())
+        return [to_webhook(row) for row in rows]
+
+
+class SqlDeliveries:
+    """`owes` tells whether this transaction changed when a delivery owes a ticket."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self.owes = False
+
+    def add(self, deliveries: Sequence[Delivery]) -> None:
+        rows = [delivery_row(delivery) for delivery in deliveries]
+        bulk.insert_missing(self._connection, delivery_rows, rows, key=["id"])
+        self._note(len(rows))
+
+    def get(self, ids: Sequence[UUID]) -> Mapping[UUID, Delivery]:
+        if not ids:
+            return {}
+        found = self._locked(select(delivery_rows).where(among(delivery_rows.c.id, ids)))
+        return {delivery.id: delivery for delivery in found}
+
+    def save(self, deliveries: Sequence[Delivery]) -> None:
+        bulk.update(self._connection, delivery_rows, [_progress_row(delivery) for delivery in deliveries])
+        self._note(sum(delivery.ticket_at is not None for delivery in deliveries))
+
+    def record(self, attempts: Sequence[Attempt]) -> None:
+        rows = [attempt_row(attempt) for attempt in attempts]
+        bulk.insert_missing(self._connection, attempt_rows, rows, key=["delivery_id", "number"])
+
+    def in_queue(self, webhook_ids: Sequence[UUID]) -> Mapping[UUID, int]:
+        if not webhook_ids:
+            return {}
+        statement = (
+            select(delivery_rows.c.webhook_id, func.count().label("tickets"))
+            .where(owes_a_ticket, delivery_rows.c.tickets > 0, among(delivery_rows.c.webhook_id, webhook_ids))
+            .group_by(delivery_rows.c.webhook_id)
+        )
+        counts = {row.webhook_id: row.tickets for row in self._connection.execute(statement)}
+        return {id: counts.get(id, 0) for id in webhook_ids}
+
+    def owed(self, now: datetime, *, window: int) -> list[Delivery]:
+        statement = _owed(now, window=window)
+        return [to_delivery(row) for row in self._connection.execute(statement)]
+
+    def ticketed(self, tickets: Sequence[Ticketed]) -> None:
+        note_tickets(self._connection, delivery_rows, tickets)
+
+    def park(self, webhook_id: UUID, at: datetime) -> int:
+        return self._change(webhook_id, is_waiting, state=DeliveryState.PARKED.value, ticket_at=None, tickets=0)
+
+    def unpark(self, webhook_id: UUID, at: datetime) -> int:
+        return self._note(
+            self._change(webhook_id, is_parked, state=DeliveryState.WAITING.value, ticket_at=at, tickets=0)
+        )
+
+    def cancel_parked(self, webhook_id: UUID, at: datetime) -> int:
+        return self._change(
+            webhook_id,
+            is_parked,
+            state=DeliveryState.CANCELLED.value,
+            ticket_at=None,
+            tickets=0,
+            finished_at=at,
+        )
+
+    def first_waiting(self, webhook_id: UUID) -> Delivery | None:
+        first = (
+            select(delivery_rows)
+            .where(is_waiting, delivery_rows.c.webhook_id == webhook_id)
+            .order_by(delivery_rows.c.position)
+            .limit(1)
+            .with_for_update()
+        )
+        while True:
+            row = self._connection.execute(first).one_or_none()
+            if row is not None:
+                return to_delivery(row)
+            if not self._waits(webhook_id):
+                return None
+            # Postgres waited for the lock of a row that waits no more, and looks for no other one by itself
+
+    def hold_back(self, webhook_id: UUID, besides: UUID) -> int:
+        """Touches only those that owe one, for a webhook in trouble may have very many that owe none already."""
+        others = and_(owes_a_ticket, delivery_rows.c.id != besides)
+        return self._change(webhook_id, others, ticket_at=None, tickets=0)
+
+    def pull_forward(self, webhook_id: UUID, at: datetime, *, limit: int) -> int:
+        later = or_(delivery_rows.c.ticket_at.is_(None), delivery_rows.c.ticket_at > at)
+        chosen = and_(is_waiting, delivery_rows.c.tickets == 0, later)
+        return self._note(self._change(webhook_id, chosen, limit=limit, ticket_at=at))
+
+    def _change(
+        self, webhook_id: UUID, condition: ColumnElement[bool], *, limit: int | None = None, **values: Any
+    ) -> int:
+        """Change those of a webhook that are so, the first ones by position; answers how many."""
+        chosen = (
+            select(delivery_rows.c.id)
+            .where(delivery_rows.c.webhook_id == webhook_id, condition)
+            .order_by(delivery_rows.c.position)
+            .limit(limit)
+            .with_for_update()
+        )
+        statement = update(delivery_rows).where(delivery_rows.c.id.in_(chosen)).values(values)
+        return self._connection.execute(statement).rowcount
+
+    def _locked(self, statement: Select[Any]) -> list[Delivery]:
+        rows = self._connection.execute(statement.order_by(delivery_rows.c.id).with_for_update())
+        return [to_delivery(row) for row in rows]
+
+    def _waits(self, webhook_id: UUID) -> bool:
+        waiting = select(delivery_rows.c.id).where(is_waiting, delivery_rows.c.webhook_id == webhook_id)
+        return self._connection.execute(waiting.limit(1)).first() is not None
+
+    def _note(self, count: int) -> int:
+        self.owes = self.owes or count > 0
+        return count
+
+
+def _owed(now: datetime, *, window: int) -> Select[Any]:
+    """Tickets that brought no outcome; and for each webhook the first ones, by position, that its window leaves room
+    for. Of a long backlog no more is read than the window: where that ends is found by the index first."""
+    due = and_(owes_a_ticket, delivery_rows.c.ticket_at <= now)
+    is_out = delivery_rows.c.tickets > 0
+    is_new = delivery_rows.c.tickets == 0
+    out = (
+        select(delivery_rows.c.webhook_id, func.count().label("count"))
+        .where(owes_a_ticket, is_out)
+        .group_by(delivery_rows.c.webhook_id)
+        .cte("out")
+    )
+    last_position = (
+        select(delivery_rows.c.position)
+        .where(due, is_new, delivery_rows.c.webhook_id == webhook_rows.c.id)
+        .order_by(delivery_rows.c.position)
+        .offset(max(window, 1) - 1)
+        .limit(1)
+        .scalar_subquery()
+    )
+    bounds = (
+        select(
+            webhook_rows.c.id,
+            (window - func.coalesce(out.c.count, 0)).label("room"),
+            func.coalesce(last_position, _NO_BOUND).label("last_position"),
+        )
+        .select_from(webhook_rows)
+        .outerjoin(out, out.c.webhook_id == webhook_rows.c.id)
+        .cte("bounds")
+    )
+    place = func.row_number().over(partition_by=delivery_rows.c.webhook_id, order_by=delivery_rows.c.position)
+    let_in = (
+        select(delivery_rows, place.label("place"), bounds.c.room)
+        .join(bounds, bounds.c.id == delivery_rows.c.webhook_id)
+        .where(due, is_new, delivery_rows.c.position <= bounds.c.last_position)
+        .subquery()
+    )
+    owed = union_all(
+        select(delivery_rows).where(due, is_out),
+        select(*(let_in.c[column.name] for column in delivery_rows.c)).where(let_in.c.place <= let_in.c.room),
+    ).subquery()
+    return select(owed).order_by(owed.c.webhook_id, owed.c.position)
+
+
+class SqlEventLog:
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def events(self, ids: Sequence[UUID]) -> list[Event]:
+        return self._events(_numbered.where(among(outbox.c.id, ids)))
+
+    def events_after(self, number: int, limit: int) -> list[Event]:
+        return self._events(_numbered.where(outbox.c.number > number).limit(limit))
+
+    def bodies(self, ids: Sequence[UUID]) -> Mapping[UUID, EventBody]:
+        statement = select(outbox.c.id, outbox.c.triggered_by, outbox.c.traceparent, outbox.c.body).where(
+            is_numbered, among(outbox.c.id, ids)
+        )
+        return {
+            row.id: EventBody(triggered_by=row.triggered_by, traceparent=row.traceparent, body=row.body)
+            for row in self._connection.execute(statement)
+        }
+
+    def handled(self, ids: Sequence[UUID], at: datetime) -> None:
+        mark_handled(self._connection, ids, at)
+
+    def _events(self, statement: Select[Any]) -> list[Event]:
+        rows = self._connection.execute(statement)
+        return [Event(id=row.id, number=row.number, type=row.event_type) for row in rows]
+
+
+_numbered = select(outbox.c.id, outbox.c.number, outbox.c.event_type).where(is_numbered).order_by(outbox.c.number)
+
+
+class WebhookSqlQueries(SqlReads):
+    def webhooks(self, page: PageRequest) -> Page[Webhook]:
+        statement = select(webhook_rows).order_by(webhook_rows.c.id).limit(page.limit + 1)
+        position = position_of(page, UUID)
+        if position is not None:
+            statement = statement.where(webhook_rows.c.id > position[0])
+        with self._connect() as connection:
+            rows = connection.execute(statement).all()
+        return page_of(rows, page, build=to_webhook, position=lambda row: (str(row.id),))
+
+    def webhook(self, id: UUID) -> Webhook | None:
+        with self._connect() as connection:
+            row = connection.execute(select(webhook_rows).where(webhook_rows.c.id == id)).one_or_none()
+        return None if row is None else to_webhook(row)
+
+    def deliveries(self, webhook_id: UUID, page: PageRequest, *, state: DeliveryState | None = None) -> Page[Delivery]:
+        statement = (
+            select(delivery_rows)
+            .where(delivery_rows.c.webhook_id == webhook_id)
+            .order_by(delivery_rows.c.position)
+            .limit(page.limit + 1)
+        )
+        position = position_of(page, int)
+        if position is not None:
+            statement = statement.where(delivery_rows.c.position > position[0])
+        if state is not None:
+            statement = statement.where(delivery_rows.c.state == state.value)
+        with self._connect() as connection:
+            rows = connection.execute(statement).all()
+        return page_of(rows, page, build=to_delivery, position=lambda row: (row.position,))
+
+    def delivery(self, id: UUID) -> tuple[Delivery, list[Attempt]] | None:
+        statement = (
+            select(delivery_rows, *(column.label(f"attempt_{column.name}") for column in attempt_rows.c))
+            .outerjoin(attempt_rows, attempt_rows.c.delivery_id == delivery_rows.c.id)
+            .where(delivery_rows.c.id == id)
+            .order_by(attempt_rows.c.number)
+        )
+        with self._connect() as connection:
+            rows = connection.execute(statement).all()
+        if not rows:
+            return None
+        return to_delivery(rows[0]), [to_attempt(row) for row in rows if row.attempt_number is not None]

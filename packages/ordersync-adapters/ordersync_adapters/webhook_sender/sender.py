@@ -1,0 +1,236 @@
+"""POSTs webhook requests, and gets away from whatever a receiver does with them."""
+
+import asyncio
+import socket
+import ssl
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+from typing import Final
+
+import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+
+from ordersync_adapters.webhook_sender.addresses import TargetRefused as AddressRefused
+from ordersync_adapters.webhook_sender.addresses import check_url, checking_socket_factory
+from ordersync_core.kernel.clock import Clock
+from ordersync_core.kernel.errors import Violation
+from ordersync_core.webhooks.ports import TargetRefused, WebhookRequest, WebhookResponse
+
+CONNECT_SECONDS: Final = 5.0
+TOTAL_SECONDS: Final = 15.0
+BODY_SECONDS: Final = 5.0
+"""How long the body may take once the status is known: it decides nothing any more."""
+
+KEPT_BYTES: Final = 16 * 1024
+READ_BYTES: Final = 64 * 1024
+"""A body that ends within this leaves the connection usable; a longer one costs it."""
+
+IDLE_SECONDS: Final = 4.0
+"""Less than the 5 s after which common servers close an idle connection, so that both rarely act at once."""
+
+CONNECTIONS_PER_HOST: Final = 100
+_RESOLVER_THREADS: Final = 32
+_LONGEST_ERROR: Final = 300
+
+
+class UrlTargetPolicy:
+    """Refuses at registration what the sender would refuse to call.
+
+    allow_private: private, loopback and link-local addresses are allowed too, for a local set-up.
+    """
+
+    def __init__(self, allow_private: bool = False) -> None:
+        self._allow_private = allow_private
+
+    def check(self, url: str) -> None:
+        try:
+            check_url(url, allow_private=self._allow_private)
+        except OSError as error:
+            raise TargetRefused(str(error), (Violation("/url", str(error)),)) from error
+
+
+class AiohttpWebhookSender:
+    """Sends with one keep-alive session for each event loop; `close()` ends that of the running one.
+
+    The address is checked when a connection is made, on what the name resolved to then. No redirect is followed, no
+    proxy and no credential is taken from the environment, no cookie is kept.
+    """
+
+    def __init__(self, clock: Clock, allow_private: bool = False, user_agent: str = "OrderSync") -> None:
+        self._clock = clock
+        self._allow_private = allow_private
+        self._user_agent = user_agent
+        self._resolver_threads = ThreadPoolExecutor(_RESOLVER_THREADS, thread_name_prefix="resolver")
+        self._session: aiohttp.ClientSession | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def send(self, request: WebhookRequest) -> WebhookResponse:
+        started_at = self._clock.now()
+        status: int | None = None
+        retry_after: str | None = None
+        error: str | None = None
+        answer = b""
+        try:
+            async with await self._post(request) as response:
+                status, retry_after = response.status, response.headers.get("Retry-After")
+                answer = await _head(response)
+        except (aiohttp.ClientError, OSError, ValueError) as failure:
+            # after the status is known a failure costs the rest of the body only
+            error = None if status is not None else describe(failure)
+        return WebhookResponse(
+            request=request,
+            started_at=started_at,
+            ended_at=self._clock.now(),
+            status=status,
+            retry_after=retry_after,
+            error=error,
+            response=answer,
+        )
+
+    async def close(self) -> None:
+        if self._session is not None and self._loop is asyncio.get_running_loop():
+            await self._session.close()
+        self._session = None
+        self._resolver_threads.shutdown(wait=False)
+
+    async def _post(self, request: WebhookRequest) -> aiohttp.ClientResponse:
+        """The answer's head. A kept connection that its receiver had closed meanwhile costs one more try at once."""
+        seen = SimpleNamespace(reused=False)
+        try:
+            return await self._try(request, seen)
+        except (aiohttp.ServerDisconnectedError, ConnectionResetError):
+            if not seen.reused:
+                raise
+            return await self._try(request, seen)
+
+    async def _try(self, request: WebhookRequest, seen: SimpleNamespace) -> aiohttp.ClientResponse:
+        return await self._open_session().post(
+            request.url, data=request.body, headers=request.headers, allow_redirects=False, trace_request_ctx=seen
+        )
+
+    def _open_session(self) -> aiohttp.ClientSession:
+        loop = asyncio.get_running_loop()
+        if self._session is None or self._loop is not loop:
+            self._session, self._loop = self._new_session(), loop
+        return self._session
+
+    def _new_session(self) -> aiohttp.ClientSession:
+        connector = aiohttp.TCPConnector(
+            limit=0,
+            limit_per_host=CONNECTIONS_PER_HOST,
+            keepalive_timeout=IDLE_SECONDS,
+            resolver=ThreadResolver(self._resolver_threads),
+            socket_factory=checking_socket_factory(allow_private=self._allow_private),
+        )
+        trace = aiohttp.TraceConfig()
+        trace.on_connection_reuseconn.append(_note_reuse)
+        return aiohttp.ClientSession(
+            connector=connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(total=TOTAL_SECONDS, connect=CONNECT_SECONDS),
+            headers={"User-Agent": self._user_agent, "Accept": "*/*", "Accept-Encoding": "identity"},
+            auto_decompress=False,
+            trust_env=False,
+            trace_configs=[trace],
+        )
+
+
+class ThreadResolver(AbstractResolver):
+    """Resolves in threads of its own: a name server that does not answer holds up nothing else of the process."""
+
+    def __init__(self, threads: ThreadPoolExecutor) -> None:
+        self._threads = threads
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        entries = await asyncio.get_running_loop().run_in_executor(
+            self._threads, lambda: socket.getaddrinfo(host, port, family=family, type=socket.SOCK_STREAM)
+        )
+        return [
+            ResolveResult(
+                hostname=host,
+                host=str(address[0]),
+                port=port,
+                family=found,
+                proto=protocol,
+                flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
+            )
+            for found, _, protocol, _, address in entries
+        ]
+
+    async def close(self) -> None:
+        """The threads belong to the sender."""
+
+
+async def _note_reuse(_: aiohttp.ClientSession, context: SimpleNamespace, __: object) -> None:
+    context.trace_request_ctx.reused = True
+
+
+async def _head(response: aiohttp.ClientResponse) -> bytes:
+    """The first 16 KiB of the body, or what came of it in time."""
+    kept = bytearray()
+    read = 0
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            while read < READ_BYTES and (part := await response.content.readany()):
+                read += len(part)
+                kept += part[: KEPT_BYTES - len(kept)]
+    except (aiohttp.ClientError, OSError, ValueError):
+        response.close()
+    if not response.content.at_eof():
+        response.close()
+    return bytes(kept)
+
+
+def describe(error: BaseException) -> str:
+    """Why no answer came, in one line."""
+    line = " ".join(_reason(error).split())
+    printable = "".join(character if character.isprintable() else "?" for character in line)
+    return printable if len(printable) <= _LONGEST_ERROR else f"{printable[:_LONGEST_ERROR]}..."
+
+
+def _reason(error: BaseException) -> str:
+    refused = _cause(error, AddressRefused)
+    if refused is not None:
+        return f"the address is not called: {refused}"
+    match error:
+        case aiohttp.ConnectionTimeoutError():
+            return f"no connection within {CONNECT_SECONDS:g} s"
+        case TimeoutError():
+            return f"no answer within {TOTAL_SECONDS:g} s"
+        case aiohttp.ClientConnectorDNSError():
+            return f"the name {error.host} cannot be resolved"
+        case aiohttp.ClientConnectorCertificateError():
+            return f"TLS: {error.certificate_error}"
+        case aiohttp.ClientConnectorError() if isinstance(error.os_error, ssl.SSLError):
+            return f"TLS: {error.os_error}"
+        case aiohttp.ClientConnectorError():
+            return f"no connection: {error.os_error.strerror or error.os_error}"
+        case aiohttp.ServerDisconnectedError() | ConnectionResetError():
+            return "the receiver closed the connection without an answer"
+        case aiohttp.InvalidURL():
+            return "the URL is not one that can be called"
+        case aiohttp.ClientResponseError():
+            return f"the answer is not HTTP: {error.message}"
+        case aiohttp.ClientOSError():
+            return f"the connection broke: {error.strerror or error}"
+        case _:
+            return f"{type(error).__name__}: {error}"
+
+
+def _cause(error: BaseException | None, kind: type[BaseException]) -> BaseException | None:
+    """The first error of that kind among the error and its causes, grouped ones included."""
+    seen: set[int] = set()
+    waiting = [error]
+    while waiting:
+        current = waiting.pop()
+        if current is None or id(current) in seen:
+            continue
+        if isinstance(current, kind):
+            return current
+        seen.add(id(current))
+        waiting += [current.__cause__, current.__context__, getattr(current, "os_error", None)]
+        if isinstance(current, BaseExceptionGroup):
+            waiting += list(current.exceptions)
+    return None
