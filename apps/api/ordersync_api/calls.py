@@ -1,6 +1,7 @@
 """One request, as an endpoint sees it."""
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 from urllib.parse import quote
 
@@ -105,9 +106,7 @@ class Call:
         """The page that the query asks for; InvalidInput when its cursor is of another list, filter or tenant."""
         if query.cursor is None:
             return PageRequest(limit=query.limit)
-        after = self.shell.cursors.decode(
-            query.cursor, administration=self.administration, resource=self._list(query)
-        )
+        after = self.shell.cursors.decode(query.cursor, administration=self.administration, resource=self._list(query))
         return PageRequest(limit=query.limit, after=after)
 
     def listed(self, page: Page[T], query: HasPage, show: Callable[[T], Mapping[str, Any]]) -> Answer:
@@ -118,7 +117,14 @@ class Call:
             )
         return Answer(body={"data": [show(row) for row in page.rows], "next": cursor})
 
-    def created(self, body: Mapping[str, Any], id: object, *, status: int = 201, **headers: str) -> Answer:
+    def created(
+        self,
+        body: Mapping[str, Any],
+        id: object,
+        *,
+        status: int = 201,
+        headers: Mapping[str, str] = MappingProxyType({}),
+    ) -> Answer:
         """Something new, that is found below this address."""
         location = f"{self.path}/{quote(str(id), safe='')}"
         return Answer(body=body, status=status, headers={"Location": location, **headers})

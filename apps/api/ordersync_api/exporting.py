@@ -16,7 +16,12 @@ Read = Callable[[PageRequest], Page[T]]
 
 
 def exported(
-    read: Read[T], after: tuple[Any, ...] | None, show: Callable[[T], Mapping[str, Any]], *, media: str, columns: Sequence[str]
+    read: Read[T],
+    after: tuple[Any, ...] | None,
+    show: Callable[[T], Mapping[str, Any]],
+    *,
+    media: str,
+    columns: Sequence[str],
 ) -> Response:
     """All rows from `after` on. The first page is read before the answer begins, so that its failure has a status; a
     later failure breaks the connection, so that nobody takes a part for the whole."""
@@ -24,7 +29,9 @@ def exported(
     pages = _pages(first, read)
     if media == NDJSON:
         return StreamingResponse((_ndjson(page, show) for page in pages), media_type=NDJSON)
-    return StreamingResponse(_csv(pages, show, columns), headers={"Content-Type": f"{CSV}; charset=utf-8; header=present"})
+    return StreamingResponse(
+        _csv(pages, show, columns), headers={"Content-Type": f"{CSV}; charset=utf-8; header=present"}
+    )
 
 
 def _pages(first: Page[T], read: Read[T]) -> Iterator[Sequence[T]]:

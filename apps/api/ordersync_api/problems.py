@@ -190,9 +190,7 @@ def problem_of(error: Exception) -> Problem:
                 headers={"Retry-After": "1"},
             )
         case Conflict():
-            return Problem(
-                status=409, slug="conflict", title="It does not fit what is stored", detail=str(error)
-            )
+            return Problem(status=409, slug="conflict", title="It does not fit what is stored", detail=str(error))
         case TemporaryFailure():
             _log.warning("temporary failure: %s", error)
             return _away(error.retry_after)

@@ -8,6 +8,7 @@ from punq import Container
 from ordersync_adapters.settings import load
 from ordersync_adapters.wake.notifier import WakeNotifier
 from ordersync_adapters.wake.watcher import watch
+from ordersync_adapters.webhook_sender.sender import AiohttpWebhookSender
 from ordersync_adapters.wiring import make_application, register_adapters
 from ordersync_connectors.wiring import register_connectors
 from ordersync_core.kernel.clock import Clock
@@ -32,6 +33,7 @@ def build_parts(settings: FunctionsSettings) -> Parts:
     application = make_application(container)
     clock: Clock = container.resolve(Clock)
     notifier: WakeNotifier = container.resolve(WakeNotifier)
+    sender: AiohttpWebhookSender = container.resolve(WebhookSender)
     administrations = ActiveAdministrations(application)
     publisher = Publisher(application, administrations, clock, sweep=settings.sweep)
 
@@ -42,12 +44,13 @@ def build_parts(settings: FunctionsSettings) -> Parts:
     return Parts(
         application=application,
         queues=container.resolve(Queues),
-        sender=container.resolve(WebhookSender),
+        sender=sender,
         clock=clock,
         administrations=administrations,
         publisher=publisher,
         watcher=lambda: watch(settings.admin_database_url),
         wake=notifier.notify,
         dead_letters_kept=timedelta(days=settings.retention.dead_letters),
+        close_sender=sender.close,
         close=close,
     )

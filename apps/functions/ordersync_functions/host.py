@@ -69,7 +69,7 @@ class Host:
                 for signal in signals.values():
                     signal.set()
         self._threads.shutdown(wait=True)
-        await self._parts.sender.close()
+        await self._parts.close_sender()
 
     async def _keep_time(self, timer: Timer, signal: asyncio.Event, stop: asyncio.Event) -> None:
         """Moments that pass while the function runs, or while the process stands still, come to one run."""
@@ -133,7 +133,7 @@ class _Server(uvicorn.Server):
         )
 
     @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:  # type: ignore[override]
+    def capture_signals(self) -> Iterator[None]:
         yield
 
 

@@ -1,6 +1,6 @@
 """What the functions work with; made once for each process."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Protocol
 
@@ -29,7 +29,8 @@ class Parts:
     """watcher: makes the one that the local host listens to.
     wake: tells the admin database that an administration has work; returns at once.
     dead_letters_kept: before housekeeping removes them.
-    close: ends what was opened.
+    close_sender: ends its connections, on the event loop that it sent on.
+    close: ends everything else that was opened.
     """
 
     application: Application
@@ -41,4 +42,5 @@ class Parts:
     watcher: Callable[[], WakeWatcher]
     wake: Callable[[str], None]
     dead_letters_kept: timedelta
+    close_sender: Callable[[], Awaitable[None]]
     close: Callable[[], None]

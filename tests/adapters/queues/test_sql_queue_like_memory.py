@@ -121,7 +121,7 @@ def kept(letter: DeadLetter) -> DeadLetter:
     return evolve(letter, id="", dead_at=NOON)
 
 
-@pytest.mark.parametrize(("database", "examples"), [("sqlite", 40), ("postgres", 20)])
+@pytest.mark.parametrize(("database", "examples"), [("sqlite", 100), ("postgres", 30)])
 def test_a_durable_queue_answers_as_the_one_in_memory_does(
     database: str, examples: int, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:

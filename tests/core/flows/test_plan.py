@@ -105,13 +105,14 @@ def sync_all(world: World, batches: Sequence[Sequence[SourceRecord]]) -> Synced:
 
 
 KEYS = st.sampled_from(("k1", "k2", "k3", "k4"))
+CODES = st.sampled_from(("A", " A", "B", "C", "caf\u00e9", "cafe\u0301"))
 
 
 def raws(codes: st.SearchStrategy[str] | None = None) -> st.SearchStrategy[Mapping[str, Any]]:
     """Few contents, so that the same ones come back; the codes collide, some only once they are trimmed."""
     return st.fixed_dictionaries(
         {
-            "code": codes or st.sampled_from(("A", " A", "B", "C", "caf\u00e9", "cafe\u0301")),
+            "code": codes if codes is not None else CODES,
             "name": st.sampled_from(("one", "two")),
             "unit": st.none() | st.just("piece"),
             "broken": st.sampled_from((False, False, False, True)),

@@ -1,3 +1,5 @@
+import sys
+
 import rich_click as click
 
 from ordersync_admin.consent import CALLBACK, give_consent
@@ -72,7 +74,7 @@ def create(
 ) -> None:
     """Create a connection; a person's consent comes next."""
     if secrets_text == "-":
-        secrets_text = click.get_text_stream("stdin").read()
+        secrets_text = sys.stdin.read()
     connection = shell.application.run(
         create_connection,
         CreateConnection(

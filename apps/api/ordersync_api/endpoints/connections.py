@@ -78,9 +78,7 @@ def delete_connection(call: Call, id: UUID) -> Answer:
 def authorise_connection(call: Call, id: UUID, body: Authorising) -> Answer:
     """Begin a person's consent: the address to which their browser goes."""
     command = BeginAuthorisation(connection_id=id, redirect_uri=body.redirect_uri)
-    return Answer(
-        body={"url": call.run(handlers.begin_authorisation, command)}, headers={"Cache-Control": "no-store"}
-    )
+    return Answer(body={"url": call.run(handlers.begin_authorisation, command)}, headers={"Cache-Control": "no-store"})
 
 
 def _descriptions(_: None, *, connectors: Connectors) -> list[dict[str, Any]]:

@@ -30,8 +30,8 @@ def list_events(call: Call, query: EventsQuery) -> Answer:
     queries: EventQueries = call.queries()
     cursors, administration = call.shell.cursors, call.administration
     feed = queries.feed()
-    place = FeedPlace(0, feed.epoch) if query.after == BEGINNING else FeedPlace.decode(
-        query.after, cursors, administration
+    place = (
+        FeedPlace(0, feed.epoch) if query.after == BEGINNING else FeedPlace.decode(query.after, cursors, administration)
     )
     page = queries.events(PageRequest(limit=query.limit, after=(place.number,)), types=query.types)
     # Asked after the page was read, so that a purge in between cannot go unnoticed.

@@ -34,7 +34,7 @@ def ready(call: Call) -> Answer:
     return Answer(body={"status": "ready" if up else "not ready", **shown}, status=200 if up else 503)
 
 
-@operations.get("/metrics", public=True, gives=(metrics.MEDIA_TYPE,), answers={200: str})
+@operations.get("/metrics", public=True, gives=("text/plain",), answers={200: str})
 def show_metrics(call: Call) -> Response:
     """Counters of this process, in the text format of Prometheus."""
     return Response(call.shell.metrics.text(call.shell.version), headers={"Content-Type": metrics.MEDIA_TYPE})

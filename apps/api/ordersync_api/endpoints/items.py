@@ -30,7 +30,7 @@ operations = Operations("item")
 
 IF_MATCH, IF_NONE_MATCH = "If-Match", "If-None-Match"
 PATCH_TRIES = 3
-COLUMNS = tuple(Item(code=ItemCode("A")).content()) + ("updated_at",)
+COLUMNS = (*Item(code=ItemCode("A")).content(), "updated_at")
 
 
 class ItemSort(StrEnum):
@@ -103,13 +103,12 @@ def patch_item(call: Call, code: ItemCode, body: dict[str, Any]) -> Answer:
     for _ in range(PATCH_TRIES):
         kept = _item(call, code)
         patched = item_at(code, merge_patch(kept.content(), body))
-        seen = frozenset({version_of(kept)})
+        if wanted is not None and not wanted & {"*", version_of(kept)}:
+            raise VersionMismatch("the item was changed meanwhile: read it again")
         try:
-            item, _ = call.run(handlers.put_item, PutItem(item=patched, if_match=wanted and (wanted - {"*"} or seen) or seen))
+            item, _ = call.run(handlers.put_item, PutItem(item=patched, if_match=frozenset({version_of(kept)})))
         except VersionMismatch:
-            if wanted is not None:
-                raise
-            continue
+            continue  # somebody was faster: the patch is made on what is there now, unless If-Match forbids it
         return Answer(body=shown(item), headers=_entity_tag(item))
     raise ChangedMeanwhile(f"item {code} is being changed by others")
 

@@ -1,4 +1,4 @@
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 from uuid import UUID
 
@@ -22,7 +22,7 @@ operations = Operations("job")
 
 @frozen(kw_only=True)
 class NewRun:
-    """`type`: such as ItemSync, with parameters {"complete", "confirm_deletions"}, or ItemSelectiveSync, with {"codes"}."""
+    """`type`: ItemSync, with parameters {"complete", "confirm_deletions"}, or ItemSelectiveSync, with {"codes"}."""
 
     type: str
     parameters: Mapping[str, Any] = field(factory=dict)
@@ -114,7 +114,7 @@ def _shown(definition: JobDefinition) -> dict[str, Any]:
     }
 
 
-def _error(check: Any) -> InvalidInput | None:
+def _error(check: Callable[[], object]) -> InvalidInput | None:
     try:
         check()
     except InvalidInput as error:

@@ -69,7 +69,7 @@ def create_webhook(call: Call, body: NewWebhook) -> Answer:
     webhook, secret = call.run(
         handlers.create_webhook, CreateWebhook(url=body.url, event_types=tuple(body.event_types))
     )
-    return call.created({**shown(webhook), "secret": secret}, webhook.id, **NEVER_STORED)
+    return call.created({**shown(webhook), "secret": secret}, webhook.id, headers=NEVER_STORED)
 
 
 @operations.get("/v1/webhooks", answers={200: WebhookPage})

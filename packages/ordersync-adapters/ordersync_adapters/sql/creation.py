@@ -31,7 +31,7 @@ def database_exists(url: URL) -> bool:
         return True
     with sql_errors(), _maintenance(url).connect() as connection:
         statement = text("SELECT count(*) FROM pg_database WHERE datname = :name")
-        return connection.execute(statement, {"name": url.database}).scalar_one() > 0
+        return bool(connection.execute(statement, {"name": url.database}).scalar_one())
 
 
 def _create_on_postgres(url: URL) -> None:

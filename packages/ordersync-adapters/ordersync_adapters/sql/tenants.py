@@ -20,7 +20,7 @@ from ordersync_adapters.sql.engines import database_url, is_postgres, reading_en
 from ordersync_adapters.sql.tables.messaging import relay, tenant_row
 from ordersync_adapters.sql.transactions import commit, raise_core_errors, reading, transaction
 from ordersync_core.administrations.model import administration_code
-from ordersync_core.kernel.errors import Conflict, InvalidInput, NotFound, TemporaryFailure
+from ordersync_core.kernel.errors import Conflict, InvalidInput, NotFound
 
 KEEP = 4
 """Connections of each kind that stay open between uses of a database."""
@@ -180,7 +180,7 @@ def _check_each_connection(engine: Engine, code: str) -> None:
 
 
 def _run(connection: Any, statement: str) -> Any:
-    """The first row, if the statement has any, of a statement on the driver's connection, in a transaction of its own."""
+    """The first row, if there is any, of a statement in a transaction of its own, on the driver's connection."""
     cursor = connection.cursor()
     try:
         cursor.execute(statement)

@@ -4,10 +4,11 @@ Prefixes that carry an IPv4 address inside (IPv4-mapped, IPv4-compatible, 6to4, 
 what they lead to is decided by a translator that OrderSync does not know, so nothing is read out of them.
 """
 
+import re
 import socket
 from collections.abc import Callable
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
@@ -70,6 +71,8 @@ REFUSED = tuple(
     )
 )
 """The networks that are not called, and what an address in them is; the first that fits gives the reason."""
+
+_BRACKETED = re.compile(r"\[[^\[\]]*\](:[0-9]*)?")
 
 Resolve = Callable[..., list[tuple[Any, ...]]]
 
@@ -153,9 +156,11 @@ def _parts(url: str) -> SplitResult:
 
 
 def _host(parts: SplitResult) -> str:
-    host = (parts.hostname or "").removesuffix(".")
-    if not host:
+    host = parts.hostname or ""
+    if not host.strip("."):
         raise TargetRefused("the URL has no host")
+    if "%" in host or ("]" in parts.netloc and not _BRACKETED.fullmatch(parts.netloc)):
+        raise TargetRefused("the URL is malformed: its host is neither a name nor an address")
     return host
 
 
@@ -163,14 +168,14 @@ def _literal(host: str) -> list[str]:
     """The address that a host spells out; nothing for a name.
 
     The C library also takes 2130706433, 0x7f.1 and 0177.0.0.1 for 127.0.0.1; nobody writes a URL so in good faith,
-    and aiohttp calls none of them.
+    and aiohttp calls none that it sees through.
     """
     try:
-        return [str(ip_address(host.partition("%")[0]))]
+        return [str(ip_address(host))]
     except ValueError:
         pass
     try:
-        meant = socket.inet_ntoa(socket.inet_aton(host))
+        meant = socket.inet_ntoa(socket.inet_aton(host.removesuffix(".")))
     except (OSError, ValueError):
         return []
     raise TargetRefused(f"the URL writes an address in an unusual way; write {meant}")

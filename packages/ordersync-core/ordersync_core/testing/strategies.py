@@ -260,7 +260,7 @@ def webhooks(draw: st.DrawFn, *, states: st.SearchStrategy[WebhookState] | None 
 
 @st.composite
 def healths(draw: st.DrawFn) -> Health:
-    """After a success, perhaps with a drain to come; or after failures in a row, from the tenth on with an open breaker."""
+    """After a success, perhaps with a drain to come; or after failures in a row, the breaker open from the tenth on."""
     failures = draw(st.integers(0, OPENS_AT + 200))
     if failures == 0:
         return Health(recovering=draw(st.booleans()))

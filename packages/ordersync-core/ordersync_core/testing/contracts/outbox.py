@@ -4,6 +4,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from datetime import datetime
+from functools import partial
 from uuid import UUID
 
 import orjson
@@ -143,8 +144,7 @@ class OutboxContract(DatabasesContract):
 
         def write(writer: int) -> None:
             for n in range(changes):
-                code = f"{writer}-{n}"
-                retried(lambda code=code: put_items(databases, code))
+                retried(partial(put_items, databases, f"{writer}-{n}"))
 
         def relay() -> list[int | None]:
             numbers: list[int | None] = []

@@ -126,9 +126,9 @@ class MemoryDatabases:
         self._clock = clock
         self._ids = ids
         self._on_commit = on_commit
-        locks = locks or Locks()
-        self._admin = MemoryDatabase("the admin database", locks, one_writer=one_writer)
-        self.tenants = MemoryTenantDatabases(locks, one_writer=one_writer)
+        self.locks = locks or Locks()
+        self._admin = MemoryDatabase("the admin database", self.locks, one_writer=one_writer)
+        self.tenants = MemoryTenantDatabases(self.locks, one_writer=one_writer)
 
     def unit_of_work(self, context: Context) -> MemoryUnitOfWork:
         database = self.tenants.of(context.administration)
