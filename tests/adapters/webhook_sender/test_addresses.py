@@ -34,9 +34,7 @@ def leads_nowhere(*_: object, **__: object) -> list[tuple[Any, ...]]:
     raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
 
-def refusal(
-    url: str, *, allow_private: bool = False, resolve: Callable[..., list[tuple[Any, ...]]] | None = None
-) -> str:
+def refusal(url: str, *, allow_private: bool = False, resolve: Resolve | None = None) -> str:
     with pytest.raises(TargetRefused) as refused:
         check_url(url, allow_private=allow_private, resolve=resolve or leads_to(PUBLIC))
     return str(refused.value)

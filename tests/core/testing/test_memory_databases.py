@@ -30,20 +30,12 @@ from ordersync_core.testing.memory.transaction import Transaction
 BOUND = timedelta(seconds=5)
 
 
-def memory_databases(clock: ManualClock, *, one_writer: bool, locks: Locks | None = None) -> MemoryDatabases:
-    """New databases with the two tenants of the suites."""
-    ids = SteppingIds()
-    databases = MemoryDatabases(clock, ids, one_writer=one_writer, locks=locks or Locks(bound=BOUND))
-    for code in (ALPHA, BETA):
-        databases.tenants.create(code)
-        databases.tenants.migrate(code)
-        databases.tenants.initialise(code, ids.new())
-    return databases
-
-
 class InMemory(DatabasesContract):
     def make_databases(self, clock: ManualClock) -> MemoryDatabases:
-        return memory_databases(clock, one_writer=self.one_writer)
+        databases = MemoryDatabases(clock, SteppingIds(), locks=Locks(bound=BOUND))
+        databases.add_tenant(ALPHA)
+        databases.add_tenant(BETA)
+        return databases
 
 
 class TestUnitOfWork(InMemory, UnitOfWorkContract):

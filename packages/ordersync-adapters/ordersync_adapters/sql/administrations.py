@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, delete, func, insert, select, update
+from sqlalchemy import Connection, Row, Select, case, delete, func, insert, select, update
 
 from ordersync_adapters.sql import bulk
 from ordersync_adapters.sql.bulk import insert_into
@@ -79,11 +79,12 @@ class SqlWake:
         if not due:
             return
         statement = insert_into(self._connection, wake)
+        earlier = statement.excluded.due_at < wake.c.due_at
         self._connection.execute(
             statement.on_conflict_do_update(
                 index_elements=[wake.c.administration],
-                set_={"due_at": statement.excluded.due_at},
-                where=statement.excluded.due_at < wake.c.due_at,
+                # written even where it stays as it is: on SQLite a watcher notices writes, and not what they say
+                set_={"due_at": case((earlier, statement.excluded.due_at), else_=wake.c.due_at)},
             ),
             [{"administration": code, "due_at": due[code]} for code in sorted(due)],
         )

@@ -3,23 +3,20 @@
 import asyncio
 import socket
 import ssl
+import time
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Final
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
+from attrs import frozen
 
 from ordersync_adapters.webhook_sender.addresses import TargetRefused as AddressRefused
 from ordersync_adapters.webhook_sender.addresses import check_url, checking_socket_factory
 from ordersync_core.kernel.clock import Clock
 from ordersync_core.kernel.errors import Violation
 from ordersync_core.webhooks.ports import TargetRefused, WebhookRequest, WebhookResponse
-
-CONNECT_SECONDS: Final = 5.0
-TOTAL_SECONDS: Final = 15.0
-BODY_SECONDS: Final = 5.0
-"""How long the body may take once the status is known: it decides nothing any more."""
 
 KEPT_BYTES: Final = 16 * 1024
 READ_BYTES: Final = 64 * 1024
@@ -28,9 +25,22 @@ READ_BYTES: Final = 64 * 1024
 IDLE_SECONDS: Final = 4.0
 """Less than the 5 s after which common servers close an idle connection, so that both rarely act at once."""
 
+STALE_SECONDS: Final = 1.0
+"""A kept connection that is closed shows it within this."""
+
 CONNECTIONS_PER_HOST: Final = 100
 _RESOLVER_THREADS: Final = 32
 _LONGEST_ERROR: Final = 300
+
+
+@frozen(kw_only=True)
+class Patience:
+    """Seconds: until a connection stands, until everything has come, and from the head of the answer to the end of its
+    body, which decides nothing any more."""
+
+    connect: float = 5.0
+    total: float = 15.0
+    body: float = 5.0
 
 
 class UrlTargetPolicy:
@@ -50,17 +60,26 @@ class UrlTargetPolicy:
 
 
 class AiohttpWebhookSender:
-    """Sends with one keep-alive session for each event loop; `close()` ends that of the running one.
+    """Sends on one event loop, with connections that are kept for the next request; `close()` ends them for good.
 
     The address is checked when a connection is made, on what the name resolved to then. No redirect is followed, no
     proxy and no credential is taken from the environment, no cookie is kept.
     """
 
-    def __init__(self, clock: Clock, allow_private: bool = False, user_agent: str = "OrderSync") -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        allow_private: bool = False,
+        user_agent: str = "OrderSync",
+        *,
+        patience: Patience | None = None,
+        resolver: AbstractResolver | None = None,
+    ) -> None:
         self._clock = clock
+        self._patience = patience or Patience()
         self._allow_private = allow_private
         self._user_agent = user_agent
-        self._resolver_threads = ThreadPoolExecutor(_RESOLVER_THREADS, thread_name_prefix="resolver")
+        self._resolver = resolver or ThreadResolver()
         self._session: aiohttp.ClientSession | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -73,10 +92,10 @@ class AiohttpWebhookSender:
         try:
             async with await self._post(request) as response:
                 status, retry_after = response.status, response.headers.get("Retry-After")
-                answer = await _head(response)
+                answer = await _head(response, self._patience.body)
         except (aiohttp.ClientError, OSError, ValueError) as failure:
             # after the status is known a failure costs the rest of the body only
-            error = None if status is not None else describe(failure)
+            error = None if status is not None else describe(failure, self._patience)
         return WebhookResponse(
             request=request,
             started_at=started_at,
@@ -90,16 +109,16 @@ class AiohttpWebhookSender:
     async def close(self) -> None:
         if self._session is not None and self._loop is asyncio.get_running_loop():
             await self._session.close()
+            await self._resolver.close()
         self._session = None
-        self._resolver_threads.shutdown(wait=False)
 
     async def _post(self, request: WebhookRequest) -> aiohttp.ClientResponse:
         """The answer's head. A kept connection that its receiver had closed meanwhile costs one more try at once."""
-        seen = SimpleNamespace(reused=False)
+        seen, began = SimpleNamespace(reused=False), time.monotonic()
         try:
             return await self._try(request, seen)
-        except (aiohttp.ServerDisconnectedError, ConnectionResetError):
-            if not seen.reused:
+        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, ConnectionError):
+            if not seen.reused or time.monotonic() - began > STALE_SECONDS:
                 raise
             return await self._try(request, seen)
 
@@ -119,7 +138,7 @@ class AiohttpWebhookSender:
             limit=0,
             limit_per_host=CONNECTIONS_PER_HOST,
             keepalive_timeout=IDLE_SECONDS,
-            resolver=ThreadResolver(self._resolver_threads),
+            resolver=self._resolver,
             socket_factory=checking_socket_factory(allow_private=self._allow_private),
         )
         trace = aiohttp.TraceConfig()
@@ -127,7 +146,7 @@ class AiohttpWebhookSender:
         return aiohttp.ClientSession(
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=TOTAL_SECONDS, connect=CONNECT_SECONDS),
+            timeout=aiohttp.ClientTimeout(total=self._patience.total, connect=self._patience.connect),
             headers={"User-Agent": self._user_agent, "Accept": "*/*", "Accept-Encoding": "identity"},
             auto_decompress=False,
             trust_env=False,
@@ -138,8 +157,8 @@ class AiohttpWebhookSender:
 class ThreadResolver(AbstractResolver):
     """Resolves in threads of its own: a name server that does not answer holds up nothing else of the process."""
 
-    def __init__(self, threads: ThreadPoolExecutor) -> None:
-        self._threads = threads
+    def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(_RESOLVER_THREADS, thread_name_prefix="resolver")
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
@@ -160,19 +179,19 @@ class ThreadResolver(AbstractResolver):
         ]
 
     async def close(self) -> None:
-        """The threads belong to the sender."""
+        self._threads.shutdown(wait=False)
 
 
 async def _note_reuse(_: aiohttp.ClientSession, context: SimpleNamespace, __: object) -> None:
     context.trace_request_ctx.reused = True
 
 
-async def _head(response: aiohttp.ClientResponse) -> bytes:
+async def _head(response: aiohttp.ClientResponse, seconds: float) -> bytes:
     """The first 16 KiB of the body, or what came of it in time."""
     kept = bytearray()
     read = 0
     try:
-        async with asyncio.timeout(BODY_SECONDS):
+        async with asyncio.timeout(seconds):
             while read < READ_BYTES and (part := await response.content.readany()):
                 read += len(part)
                 kept += part[: KEPT_BYTES - len(kept)]
@@ -183,22 +202,22 @@ async def _head(response: aiohttp.ClientResponse) -> bytes:
     return bytes(kept)
 
 
-def describe(error: BaseException) -> str:
+def describe(error: BaseException, patience: Patience) -> str:
     """Why no answer came, in one line."""
-    line = " ".join(_reason(error).split())
+    line = " ".join(_reason(error, patience).split())
     printable = "".join(character if character.isprintable() else "?" for character in line)
     return printable if len(printable) <= _LONGEST_ERROR else f"{printable[:_LONGEST_ERROR]}..."
 
 
-def _reason(error: BaseException) -> str:
+def _reason(error: BaseException, patience: Patience) -> str:
     refused = _cause(error, AddressRefused)
     if refused is not None:
         return f"the address is not called: {refused}"
     match error:
         case aiohttp.ConnectionTimeoutError():
-            return f"no connection within {CONNECT_SECONDS:g} s"
+            return f"no connection within {patience.connect:g} s"
         case TimeoutError():
-            return f"no answer within {TOTAL_SECONDS:g} s"
+            return f"no answer within {patience.total:g} s"
         case aiohttp.ClientConnectorDNSError():
             return f"the name {error.host} cannot be resolved"
         case aiohttp.ClientConnectorCertificateError():

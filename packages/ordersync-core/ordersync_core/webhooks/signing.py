@@ -29,7 +29,7 @@ def signature(secrets: Sequence[str], *, message_id: str, timestamp: datetime, b
     """
     if not secrets:
         raise ValueError("there is no secret to sign with")
-    signed = f"{message_id}.{int(timestamp.timestamp())}.".encode(errors="surrogateescape") + body
+    signed = f"{message_id}.{int(timestamp.timestamp())}.".encode(errors="surrogatepass") + body
     return " ".join(f"v1,{_sign(secret, signed)}" for secret in secrets)
 
 
@@ -58,7 +58,7 @@ def verify(
         raise SignatureRefused("the timestamp is outside the tolerance")
     expected = signature(secrets, message_id=message_id, timestamp=sent_at, body=body).split()
     matches = [
-        hmac.compare_digest(ours.encode(), theirs.encode(errors="surrogateescape"))
+        hmac.compare_digest(ours.encode(), theirs.encode(errors="surrogatepass"))
         for ours in expected
         for theirs in given
     ]

@@ -261,7 +261,10 @@ class UnitOfWorkContract(DatabasesContract):
             with open_tenant(databases) as uow:
                 kept = uow.items.find(A)
                 hesitate()
-                put_item(uow, an_item("A", stock=1) if kept is None else with_stock(kept, stock_of(kept) + 1))
+                change = put(kept, with_stock(an_item("A"), 1 if kept is None else stock_of(kept) + 1), at=NOON)
+                assert change is not None
+                uow.items.save([change.after])
+                uow.tell(change)
                 uow.commit()
                 return kept is None
 

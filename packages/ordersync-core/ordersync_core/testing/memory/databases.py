@@ -130,6 +130,12 @@ class MemoryDatabases:
         self._admin = MemoryDatabase("the admin database", self.locks, one_writer=one_writer)
         self.tenants = MemoryTenantDatabases(self.locks, one_writer=one_writer)
 
+    def add_tenant(self, code: str) -> None:
+        """Its database alone, ready for use: no row in the admin database."""
+        self.tenants.create(code)
+        self.tenants.migrate(code)
+        self.tenants.initialise(code, self._ids.new())
+
     def unit_of_work(self, context: Context) -> MemoryUnitOfWork:
         database = self.tenants.of(context.administration)
         return MemoryUnitOfWork(database, context, self._clock, ids=self._ids, on_commit=self._on_commit)

@@ -113,10 +113,10 @@ class Transaction:
         if found is not None:
             self.lock(table, key)
             found = self.row(table, key)
-        if found is None:
-            self._absent.add((table.name, key))
-        else:
+        if found is not None:
             self._absent.discard((table.name, key))
+        elif key not in self._written[table.name]:
+            self._absent.add((table.name, key))
         return found
 
     def get(self, table: Table[K, V], keys: Iterable[K]) -> dict[K, V]:
