@@ -17,7 +17,6 @@ from jsonschema import Draft202012Validator, FormatChecker  # type: ignore[impor
 from punq import Container
 from starlette.applications import Starlette
 
-from ordersync_adapters.settings import Wait
 from ordersync_adapters.system import SystemClock, SystemIds
 from ordersync_adapters.tokens.local_issuer import LocalIssuer
 from ordersync_adapters.tokens.verifier import make_verifier
@@ -152,7 +151,7 @@ def in_memory() -> Application:
 
 
 def on_sqlite(folder: Path) -> Application:
-    settings = ApiSettings(state=folder, sweep=Wait(ApiSettings().sweep))
+    settings = ApiSettings(state=folder)
     prepare_stores(settings)
     container = Container()
     register_adapters(container, settings)

@@ -9,10 +9,10 @@ from urllib.parse import quote
 import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
-from tests.api.site import EDITOR, OWNER, Site, new_code
 
 from ordersync_core.items.model import Item
 from ordersync_core.testing.strategies import items
+from tests.api.site import EDITOR, OWNER, Site, new_code
 
 FULL: dict[str, Any] = {
     "name": {"en": "Screw", "nl": "Schroef"},

@@ -125,4 +125,4 @@ def _row(number: int, line: bytes) -> _Row:
     except Exception as error:
         code = content.get("code")
         return _Row(number=number, code=code if isinstance(code, str) else None, item=None, error=error)
-    return _Row(number=number, code=item.code, item=item)
+    return _Row(number=number, code=str(item.code), item=item)

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, unquote
+from uuid import UUID
 
 import msgspec
 from attrs import asdict, field, frozen
@@ -78,13 +79,18 @@ class Answer:
 
 @frozen(kw_only=True)
 class Call:
-    """path: of the address, still percent-encoded. media: the type that the caller wants as an answer."""
+    """path: of the address; of what may be percent-encoded only `/` and `%` are. media: the type that the caller wants as an answer."""
 
     shell: Shell
     context: Context
     headers: Headers
     path: str
     media: str = JSON
+
+    @property
+    def location(self) -> str:
+        """This address, as it goes into a header."""
+        return "/".join(quote(unquote(part), safe=":") for part in self.path.split("/"))
 
     @property
     def administration(self) -> str:
@@ -120,14 +126,13 @@ class Call:
     def created(
         self,
         body: Mapping[str, Any],
-        id: object,
+        id: UUID,
         *,
         status: int = 201,
         headers: Mapping[str, str] = MappingProxyType({}),
     ) -> Answer:
         """Something new, that is found below this address."""
-        location = f"{self.path}/{quote(str(id), safe='')}"
-        return Answer(body=body, status=status, headers={"Location": location, **headers})
+        return Answer(body=body, status=status, headers={"Location": f"{self.location}/{id}", **headers})
 
     def _list(self, query: HasPage) -> str:
         """Names the list that a cursor belongs to: its address and filters, whatever the size of the page."""

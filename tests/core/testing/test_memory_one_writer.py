@@ -23,8 +23,6 @@ from ordersync_core.testing.memory import MemoryDatabases
 
 
 class OneWriter(DatabasesContract):
-    one_writer = True
-
     def make_databases(self, clock: ManualClock) -> MemoryDatabases:
         databases = MemoryDatabases(clock, SteppingIds(), one_writer=True)
         databases.add_tenant(ALPHA)

@@ -1,5 +1,6 @@
 import logging
 from collections.abc import Callable
+from typing import Any
 
 from starlette.responses import Response
 
@@ -40,7 +41,7 @@ def show_metrics(call: Call) -> Response:
     return Response(call.shell.metrics.text(call.shell.version), headers={"Content-Type": metrics.MEDIA_TYPE})
 
 
-@operations.get("/openapi.json", public=True, answers={200: dict[str, object]})
+@operations.get("/openapi.json", public=True, answers={200: dict[str, Any]})
 def show_openapi(call: Call) -> Answer:
     """This description."""
     return Answer(body=call.shell.openapi)

@@ -85,7 +85,7 @@ def put_item(call: Call, code: str, body: dict[str, Any]) -> Answer:
         if_none_match=_only_if_absent(call.headers),
     )
     item, created = call.run(handlers.put_item, command)
-    location = {"Location": call.path} if created else {}
+    location = {"Location": call.location} if created else {}
     return Answer(body=shown(item), status=201 if created else 200, headers={**_entity_tag(item), **location})
 
 

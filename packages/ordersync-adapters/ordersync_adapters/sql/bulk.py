@@ -132,6 +132,8 @@ class among(FunctionElement[bool]):  # noqa: N801 - reads as the SQL operator it
 
     inherit_cache = True
     type = Boolean()
+    # else SQLite gets `... IN (...) = 1`, which no index answers
+    _is_implicitly_boolean = True
 
     def __init__(self, column: Column[Any], values: Iterable[Any]) -> None:
         super().__init__(column, literal(list(values), _Many(column.type)))

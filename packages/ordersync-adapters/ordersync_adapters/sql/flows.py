@@ -22,15 +22,26 @@ from ordersync_core.kernel.paging import Page, PageRequest
 
 
 class SqlFlows:
+    """Knows which kinds this transaction has looked for in vain: a flow saved then is new, and must not take the place
+    of a twin's."""
+
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self._absent: set[FlowKind] = set()
 
     def find(self, kind: FlowKind) -> Flow | None:
         row = self._connection.execute(select(flows).where(flows.c.kind == kind.value).with_for_update()).one_or_none()
-        return None if row is None else to_flow(row)
+        if row is None:
+            self._absent.add(kind)
+            return None
+        return to_flow(row)
 
     def save(self, flow: Flow) -> None:
-        bulk.upsert(self._connection, flows, [flow_row(flow)], key=("kind",))
+        if flow.kind in self._absent:
+            bulk.insert(self._connection, flows, [flow_row(flow)])
+            self._absent.discard(flow.kind)
+        else:
+            bulk.upsert(self._connection, flows, [flow_row(flow)], key=("kind",))
 
 
 class SqlExecutions:

@@ -108,7 +108,9 @@ class SqlUnitOfWork(SqlTransaction):
         super().__enter__()
         self._outbox_rows: list[OutboxRow] = []
         self._audit_entries: list[AuditEntry] = []
+        # these know what happened earlier in the transaction
         self._items = SqlItems(self._connection)
+        self._flows = SqlFlows(self._connection)
         self._outbox = SqlOutbox(self._connection)
         self._deliveries = SqlDeliveries(self._connection)
         return self
@@ -163,7 +165,7 @@ class SqlUnitOfWork(SqlTransaction):
 
     @property
     def flows(self) -> SqlFlows:
-        return SqlFlows(self._connection)
+        return self._checked(self._flows)
 
     @property
     def executions(self) -> SqlExecutions:

@@ -20,10 +20,11 @@ class DeadReason(StrEnum):
 
 @frozen(kw_only=True)
 class Outcome:
+    """disabled: this attempt took the webhook out of service. drains: it makes room for others that were held back."""
+
     delivery: Delivery
     webhook: Webhook
     attempt: Attempt
-    breaker_opened: bool = False
     disabled: bool = False
     drains: bool = False
 
@@ -66,12 +67,13 @@ def after_attempt(
     disabled = webhook.state is WebhookState.ENABLED and (verdict is Verdict.DISABLE or must_disable(health, now=at))
     if disabled:
         webhook_after = disable(webhook_after, _why_disabled(verdict))
+    failed = _after_failure(tried, response, verdict, delays=delays)
     return Outcome(
-        delivery=_after_failure(tried, response, verdict, delays=delays),
+        delivery=failed,
         webhook=webhook_after,
         attempt=attempt,
-        breaker_opened=health.is_open and not webhook.health.is_open,
         disabled=disabled,
+        drains=health.recovering and failed.state is DeliveryState.DEAD,
     )
 
 

@@ -6,7 +6,7 @@ with the connector's name before it. One `Table` cannot be both, so there is one
 
 from collections.abc import Mapping
 
-from sqlalchemy import BigInteger, Boolean, Column, Computed, Index, MetaData, Table, Text, event, true
+from sqlalchemy import BigInteger, Boolean, Column, Computed, Index, MetaData, Table, Text, event, false, true
 from sqlalchemy.schema import CreateSchema
 
 from ordersync_adapters.sql.metadata import NAMES, JsonText, Key
@@ -31,9 +31,11 @@ def _records(name: str, metadata: MetaData, *, schema: str | None = None) -> Tab
     table = Table(
         name,
         metadata,
+        # The key comes first: Postgres, before its first ANALYZE, takes the records of one connection for a handful, and
+        # would read them all for each batch of keys if an index led to them.
+        Column("key", Key, primary_key=True),
         Column("connection_id", Uuid, primary_key=True),
         Column("entity", Key, primary_key=True),
-        Column("key", Key, primary_key=True),
         Column("raw", JsonText, nullable=False),
         Column("content_hash", Text, nullable=False),
         Column("source_version", BigInteger),
@@ -50,12 +52,15 @@ def _records(name: str, metadata: MetaData, *, schema: str | None = None) -> Tab
     )
     ours = (table.c.connection_id, table.c.entity)
     coded = table.c.code.is_not(None)
-    Index(f"ix_{name}_code", *ours, table.c.code, postgresql_where=coded, sqlite_where=coded)
+    Index(f"ix_{name}_code", table.c.code, *ours, postgresql_where=coded, sqlite_where=coded)
     dropped = table.c.dropped == true()
     Index(f"ix_{name}_dropped", *ours, table.c.key, postgresql_where=dropped, sqlite_where=dropped)
     stale = table.c.stale == true()
     Index(f"ix_{name}_stale", *ours, table.c.key, postgresql_where=stale, sqlite_where=stale)
-    Index(f"ix_{name}_applied_version", *ours, table.c.applied_version)
+    current = table.c.stale == false()
+    Index(
+        f"ix_{name}_applied_version", *ours, table.c.applied_version, postgresql_where=current, sqlite_where=current
+    )
     return table
 
 

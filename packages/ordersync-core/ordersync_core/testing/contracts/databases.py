@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from threading import Barrier
 from time import sleep
-from typing import Any, ClassVar, TypeVar
+from typing import Any, TypeVar
 
 import orjson
 import pytest
@@ -34,9 +34,6 @@ class DatabasesContract:
 
     The two tenants exist, and all else is empty. What is told is stamped by `clock`.
     """
-
-    one_writer: ClassVar[bool] = False
-    """Whether a unit of work excludes every other one of its database from its beginning, as on SQLite."""
 
     def make_databases(self, clock: ManualClock) -> Databases:
         raise NotImplementedError

@@ -109,7 +109,8 @@ class MemoryDatabases:
     """The admin database, and those of the tenants that `tenants` makes. Nothing outlives the object.
 
     clock: stamps what is told, and is the databases' own clock for leases too.
-    on_commit: told the administration after each commit in its database; must not raise.
+    on_commit: told the administration after a commit that leaves something to be sent; the commit stands, whatever it
+        raises.
     one_writer: False: rows are locked, as on Postgres. True: a unit of work has its database to itself, as on SQLite.
     locks: the one place where a unit of work waits for another one.
     """

@@ -176,6 +176,10 @@ class Transaction:
         self._written[table.name][key] = _GONE
         return True
 
+    def written(self, table: Table[K, V]) -> list[V]:
+        """Rows that were added or changed, as they stand now."""
+        return [row for row in self._written[table.name].values() if row is not _GONE]
+
     def fail(self, error: Exception) -> NoReturn:
         self._failed = True
         raise error

@@ -1,6 +1,7 @@
 """One unit of work serves all slices of its database."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 from uuid import UUID
@@ -28,7 +29,8 @@ from ordersync_core.testing.memory.leases import MemoryLeaseRepository
 from ordersync_core.testing.memory.outbox import OUTBOX, MemoryEventLog, MemoryOutboxRepository
 from ordersync_core.testing.memory.transaction import MemoryDatabase, Table, Transaction, json_copy
 from ordersync_core.testing.memory.wake import MemoryWakeRepository
-from ordersync_core.testing.memory.webhooks import MemoryDeliveryRepository, MemoryWebhookRepository
+from ordersync_core.testing.memory.webhooks import DELIVERIES, MemoryDeliveryRepository, MemoryWebhookRepository
+from ordersync_core.webhooks.model import Delivery
 
 INBOX = Table[tuple[str, UUID], UUID]("inbox")
 
@@ -69,7 +71,8 @@ class MemoryTransaction:
 
 
 class MemoryUnitOfWork(MemoryTransaction):
-    """on_commit: told the administration after each commit; must not raise."""
+    """on_commit: told the administration after a commit that leaves something to be sent; the commit stands, whatever
+    it raises."""
 
     def __init__(
         self,
@@ -103,9 +106,15 @@ class MemoryUnitOfWork(MemoryTransaction):
 
     def commit(self) -> None:
         self._write_audit_then_outbox()
+        written: list[OutboxRow | Delivery] = [
+            *self._transaction.written(OUTBOX),
+            *self._transaction.written(DELIVERIES),
+        ]
+        owes = any(_is_to_be_sent(row) for row in written)
         super().commit()
-        if self._on_commit is not None:
-            self._on_commit(self._database.name)
+        if owes and self._on_commit is not None:
+            with suppress(Exception):
+                self._on_commit(self._database.name)
 
     def _write_audit_then_outbox(self) -> None:
         for entry in self._audit:
@@ -179,3 +188,8 @@ class MemoryAdminUnitOfWork(MemoryTransaction):
     @property
     def wake(self) -> MemoryWakeRepository:
         return MemoryWakeRepository(self._transaction)
+
+
+def _is_to_be_sent(row: OutboxRow | Delivery) -> bool:
+    """Whether the row waits for its number, or for a first ticket."""
+    return row.tickets == 0 and (isinstance(row, OutboxRow) or row.ticket_at is not None)

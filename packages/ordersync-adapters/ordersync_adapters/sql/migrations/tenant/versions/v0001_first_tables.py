@@ -26,19 +26,29 @@ def upgrade() -> None:
 def _messaging() -> None:
     op.create_table(
         "tenant",
-        sa.Column("id", sa.Integer, nullable=False, autoincrement=False),
+        sa.Column(
+            "id",
+            sa.Integer,
+            sa.CheckConstraint("id = 1", name="ck_tenant_only_row"),
+            nullable=False,
+            autoincrement=False,
+        ),
         sa.Column("code", Key, nullable=False),
         sa.Column("epoch", Uuid, nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_tenant"),
-        sa.CheckConstraint("id = 1", name="ck_tenant_only_row"),
     )
 
     op.create_table(
         "relay",
-        sa.Column("id", sa.Integer, nullable=False, autoincrement=False),
+        sa.Column(
+            "id",
+            sa.Integer,
+            sa.CheckConstraint("id = 1", name="ck_relay_only_row"),
+            nullable=False,
+            autoincrement=False,
+        ),
         sa.Column("last_number", sa.BigInteger, nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_relay"),
-        sa.CheckConstraint("id = 1", name="ck_relay_only_row"),
     )
 
     op.create_table(
@@ -298,12 +308,13 @@ def _raw_records(connector: str) -> None:
     on_postgres = op.get_bind().dialect.name == POSTGRES
     if on_postgres:
         op.execute(CreateSchema(connector, if_not_exists=True))
-    schema, name, true = (connector, "records", "true") if on_postgres else (None, f"{connector}_records", "1")
+    schema, name = (connector, "records") if on_postgres else (None, f"{connector}_records")
+    true, false = ("true", "false") if on_postgres else ("1", "0")
     op.create_table(
         name,
+        sa.Column("key", Key),
         sa.Column("connection_id", Uuid),
         sa.Column("entity", Key),
-        sa.Column("key", Key),
         sa.Column("raw", JsonText, nullable=False),
         sa.Column("content_hash", sa.Text, nullable=False),
         sa.Column("source_version", sa.BigInteger),
@@ -315,15 +326,21 @@ def _raw_records(connector: str) -> None:
         sa.Column(
             "stale", sa.Boolean, sa.Computed("applied_hash IS NULL OR applied_hash <> content_hash", persisted=True)
         ),
-        sa.PrimaryKeyConstraint("connection_id", "entity", "key", name=f"pk_{name}"),
+        sa.PrimaryKeyConstraint("key", "connection_id", "entity", name=f"pk_{name}"),
         schema=schema,
         postgresql_with={"fillfactor": 50},
     )
-    op.create_index(f"ix_{name}_applied_version", name, ["connection_id", "entity", "applied_version"], schema=schema)
+    _partial_index(
+        f"ix_{name}_applied_version",
+        name,
+        ["connection_id", "entity", "applied_version"],
+        where=f"stale = {false}",
+        schema=schema,
+    )
     _partial_index(
         f"ix_{name}_code",
         name,
-        ["connection_id", "entity", "code"],
+        ["code", "connection_id", "entity"],
         where="code IS NOT NULL",
         schema=schema,
     )
