@@ -19,6 +19,10 @@ def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def _replace(kind: type, method: str, wrapped: Callable[..., Any]) -> None:
+    setattr(kind, method, wrapped)
+
+
 def between_numbering_and_sending() -> None:
     """The relay: numbers are committed, no ticket has been sent."""
     send = SqlQueue.send
@@ -28,7 +32,7 @@ def between_numbering_and_sending() -> None:
             die()
         send(queue, messages)
 
-    SqlQueue.send = killed  # type: ignore[method-assign]
+    _replace(SqlQueue, "send", killed)
 
 
 def between_response_and_record() -> None:
@@ -39,7 +43,7 @@ def between_response_and_record() -> None:
         await send(sender, request)
         die()
 
-    AiohttpWebhookSender.send = killed  # type: ignore[method-assign]
+    _replace(AiohttpWebhookSender, "send", killed)
 
 
 def between_two_batches() -> None:
@@ -52,7 +56,7 @@ def between_two_batches() -> None:
         if told:
             die()
 
-    SqlUnitOfWork.commit = killed  # type: ignore[method-assign]
+    _replace(SqlUnitOfWork, "commit", killed)
 
 
 POINTS: dict[str, Callable[[], None]] = {

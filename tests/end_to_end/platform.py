@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import httpx
 import orjson
 from sqlalchemy import Engine, func, select, update
 from sqlalchemy import text as sql_text
@@ -116,8 +117,6 @@ class Platform:
         return [line for line in lines_of(self.folder / "received.ndjson") if line["status"] == 204]
 
     def subscribe(self, port: int, name: str, *events: str) -> dict[str, Any]:
-        import httpx
-
         chosen = [word for event in events for word in ("--event", event)]
         webhook: dict[str, Any] = self.cli("webhooks", "create", f"http://127.0.0.1:{port}/{name}", "-a", CODE, *chosen)
         wishes = {"secrets": [webhook["secret"]]}

@@ -4,14 +4,15 @@ from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
+import orjson
 import pytest
 
 from tests.end_to_end.platform import CODE, Platform, postgres_platform, sqlite_platform
 
 pytestmark = pytest.mark.timeout(240)
 
-ITEMS = 12_000
-"""More than two batches of a flow."""
+ITEMS = 5_500
+"""More than one batch of a flow."""
 
 BEYOND_LEASES = timedelta(seconds=61)
 BEYOND_FIRST_TICKET = timedelta(minutes=2)
@@ -37,8 +38,6 @@ def connect_sandbox(platform: Platform, items: int) -> None:
     )
     said = next(iter(sorted(platform.folder.glob("--json-*.log"))))
     platform.until(lambda: said.read_text().startswith("{"), "the sandbox is up")
-    import orjson
-
     told = orjson.loads(said.read_text().splitlines()[0])
     settings = {"host": told["url"], "division": told["division"], "client_id": told["client_id"]}
     connection = platform.cli(

@@ -4,7 +4,10 @@ from collections.abc import Iterable
 from importlib.metadata import version
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.routing import Route
 
 from ordersync_api.authentication import Tokens
@@ -15,6 +18,7 @@ from ordersync_api.endpoints import administrations, connections, events, flows,
 from ordersync_api.metrics import Metrics
 from ordersync_api.openapi import describe
 from ordersync_api.operations import Operation
+from ordersync_api.problems import problem_of
 from ordersync_api.resources import Resource
 from ordersync_core.kernel.application import Application
 from ordersync_core.kernel.ids import Ids
@@ -51,9 +55,15 @@ def build_app(
     app = Starlette(
         routes=list(_routes(OPERATIONS, shell)),
         middleware=[Middleware(Edge, ids=ids, metrics=metrics)],
+        exception_handlers={HTTPException: _problem},
     )
     app.router.redirect_slashes = False
     return app
+
+
+async def _problem(request: Request, error: Exception) -> Response:
+    """What Starlette itself refuses, such as an unknown address."""
+    return problem_of(error).response()
 
 
 def _routes(operations: Iterable[Operation], shell: Shell) -> Iterable[Route]:

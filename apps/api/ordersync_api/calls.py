@@ -79,7 +79,10 @@ class Answer:
 
 @frozen(kw_only=True)
 class Call:
-    """path: of the address; of what may be percent-encoded only `/` and `%` are. media: the type that the caller wants as an answer."""
+    """path: of the address; of what may be percent-encoded only `/` and `%` are.
+
+    media: the type that the caller wants as an answer.
+    """
 
     shell: Shell
     context: Context

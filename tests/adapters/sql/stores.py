@@ -1,12 +1,13 @@
 """A database with all tables, on SQLite and on Postgres, for tests of single repositories."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any
 
 from attrs import frozen
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine, event
 
 from ordersync_adapters.sql.engines import create_sqlite_file, reading_engine, writing_engine
 from ordersync_adapters.sql.metadata import admin, tenant
@@ -68,9 +69,20 @@ def _store(url: str) -> Iterator[Store]:
     store.reading.dispose()
 
 
-def plan_of(connection: Connection, statement: str) -> str:
-    """How the database would go about the statement."""
-    if connection.dialect.name == "postgresql":
-        connection.execute(text("SET LOCAL enable_seqscan = off"))
-        return "\n".join(connection.exec_driver_sql(f"EXPLAIN {statement}").scalars())
-    return "\n".join(row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}"))
+def plans_of(connection: Connection, act: Callable[[], object]) -> list[str]:
+    """How the database goes about the statements that `act` sends through SQLAlchemy, one text for each of them."""
+    sent: list[tuple[str, Any]] = []
+
+    def note(_connection: object, _cursor: object, statement: str, parameters: Any, *_: object) -> None:
+        sent.append((statement, parameters))
+
+    event.listen(connection, "before_cursor_execute", note)
+    try:
+        act()
+    finally:
+        event.remove(connection, "before_cursor_execute", note)
+    explain, place = ("EXPLAIN", 0) if connection.dialect.name == "postgresql" else ("EXPLAIN QUERY PLAN", 3)
+    return [
+        "\n".join(row[place] for row in connection.exec_driver_sql(f"{explain} {statement}", parameters))
+        for statement, parameters in sent
+    ]

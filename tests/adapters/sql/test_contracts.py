@@ -9,13 +9,13 @@ from pathlib import Path
 import psycopg
 import pytest
 from attrs import frozen
-from sqlalchemy import MetaData, text
+from sqlalchemy import Connection, MetaData, text
 from sqlalchemy.engine import make_url
 
-from ordersync_adapters.sql.engines import writing_engine
 from ordersync_adapters.sql.metadata import admin, tenant
 from ordersync_adapters.sql.tables.raw import RAW
 from ordersync_adapters.sql.tenants import AdminDatabase, SqlTenantDatabases
+from ordersync_adapters.sql.transactions import commit
 from ordersync_adapters.sql.unit_of_work import SqlDatabases
 from ordersync_core.administrations.ports import TenantDatabases
 from ordersync_core.kernel.unit_of_work import Databases
@@ -39,29 +39,22 @@ from ordersync_core.testing.contracts.webhooks import DeliveriesContract, Webhoo
 from tests.postgres import PostgresServer
 
 GAMMA = "gamma"
-KEPT = ("tenant", "relay", "alembic_version")
+KEPT = ("tenant", "relay")
 
 on_postgres = pytest.mark.parametrize("server", ["postgres"], indirect=True)
 
 
 @frozen
 class Server:
-    """Where the databases lie: those of the suites' tenants are made once, and wiped for each test."""
+    """Where the databases lie. Those of the suites' tenants are made once, kept open, and wiped for each test.
 
-    admin_url: str
-    tenants_url: str
+    drop: removes the database of an administration.
+    """
+
+    admin: AdminDatabase
+    tenants: SqlTenantDatabases
+    url: Callable[[str], str]
     drop: Callable[[str], None]
-
-    def open(self, clock: ManualClock) -> SqlDatabases:
-        return SqlDatabases(self.admin, self.tenants, clock=clock, ids=SteppingIds())
-
-    @property
-    def admin(self) -> AdminDatabase:
-        return AdminDatabase(self.admin_url)
-
-    @property
-    def tenants(self) -> SqlTenantDatabases:
-        return SqlTenantDatabases(self.tenants_url)
 
     def create(self) -> None:
         ids = SteppingIds()
@@ -73,44 +66,50 @@ class Server:
             self.tenants.initialise(code, ids.new())
 
     def wipe(self) -> None:
-        _wipe(self.admin_url, admin)
+        with self.admin.writing() as connection:
+            _wipe(connection, admin)
         for code in (ALPHA, BETA):
-            _wipe(self.url(code), tenant)
+            with self.tenants.writing(code) as connection:
+                connection.execute(text("UPDATE relay SET last_number = 0"))
+                _wipe(connection, RAW[connection.dialect.name], tenant)
 
-    def url(self, code: str) -> str:
-        return self.tenants_url.replace("{code}", code)
+    def databases(self, clock: ManualClock) -> SqlDatabases:
+        return SqlDatabases(self.admin, self.tenants, clock=clock, ids=SteppingIds())
+
+    def close(self) -> None:
+        self.admin.close()
+        self.tenants.close()
 
 
-def _wipe(url: str, metadata: MetaData) -> None:
-    engine = writing_engine(url)
-    others = RAW[engine.dialect.name] if metadata is tenant else MetaData()
-    with engine.begin() as connection:
-        for table in reversed([*metadata.sorted_tables, *others.sorted_tables]):
-            if table.name not in KEPT:
-                connection.execute(table.delete())
-        if metadata is tenant:
-            connection.execute(text("UPDATE relay SET last_number = 0"))
+def _wipe(connection: Connection, *metadata: MetaData) -> None:
+    for table in [table for part in metadata for table in reversed(part.sorted_tables)]:
+        if table.name not in KEPT:
+            connection.execute(table.delete())
+    commit(connection)
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgres"])
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     if request.param == "sqlite":
         folder = tmp_path_factory.mktemp("contracts")
-        opened = Server(f"sqlite:///{folder}/admin.db", f"sqlite:///{folder}/{{code}}.db", _remove_from(folder))
-        opened.create()
+        opened = _server(lambda code: f"sqlite:///{folder}/{code}.db", _remove_from(folder))
         yield opened
+        opened.close()
         return
     postgres: PostgresServer = request.getfixturevalue("postgres")
-    admin_url = make_url(postgres.url("contracts_admin")).render_as_string(hide_password=False)
-    opened = Server(
-        admin_url,
-        admin_url.replace("contracts_admin", "contracts_{code}"),
-        lambda code: postgres.drop_database(f"contracts_{code}"),
+    opened = _server(
+        lambda code: postgres.url(f"contracts_{code}"), lambda code: postgres.drop_database(f"contracts_{code}")
     )
-    opened.create()
     yield opened
+    opened.close()
     for name in ("admin", ALPHA, BETA):
-        postgres.drop_database(f"contracts_{name}")
+        opened.drop(name)
+
+
+def _server(url: Callable[[str], str], drop: Callable[[str], None]) -> Server:
+    server = Server(AdminDatabase(url("admin")), SqlTenantDatabases(url("{code}")), url, drop)
+    server.create()
+    return server
 
 
 def _remove_from(folder: Path) -> Callable[[str], None]:
@@ -123,11 +122,9 @@ def _remove_from(folder: Path) -> Callable[[str], None]:
 
 class OnSql(DatabasesContract):
     @pytest.fixture
-    def databases(self, server: Server, clock: ManualClock) -> Iterator[SqlDatabases]:
+    def databases(self, server: Server, clock: ManualClock) -> SqlDatabases:
         server.wipe()
-        opened = server.open(clock)
-        yield opened
-        opened.close()
+        return server.databases(clock)
 
     def pass_time(self, clock: ManualClock, duration: timedelta) -> None:
         time.sleep(duration.total_seconds())
@@ -247,7 +244,12 @@ class TestAudit(OnSql, AuditContract):
 
 class TestTenantDatabases(OnSql, TenantDatabasesContract):
     @pytest.fixture
-    def tenants(self, server: Server, databases: SqlDatabases) -> Iterator[TenantDatabases]:
-        yield server.tenants
-        databases.close()
+    def databases(self, server: Server, clock: ManualClock) -> Iterator[SqlDatabases]:
+        """With connections of its own, so that none is left to the database that the test makes."""
+        self.own = SqlTenantDatabases(server.url("{code}"))
+        yield SqlDatabases(server.admin, self.own, clock=clock, ids=SteppingIds())
+        self.own.close()
         server.drop(GAMMA)
+
+    def make_tenants(self, databases: Databases) -> TenantDatabases:
+        return self.own

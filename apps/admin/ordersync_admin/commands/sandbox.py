@@ -56,6 +56,9 @@ def exact_online(
     except ValueError as error:
         raise InvalidInput(str(error)) from None
 
+    if items is not None:
+        check_item_file(items)
+
     def ready(url: str) -> None:
         if as_json:
             print_json({"url": url, "division": settings.division, "client_id": settings.client_id})
@@ -69,6 +72,22 @@ def exact_online(
         raise InvalidInput(str(error)) from error
     except OSError as error:
         raise ExternalFailure(f"the sandbox cannot start: {error.strerror or error}") from error
+
+
+def check_item_file(path: Path) -> None:
+    """Read it as the sandbox will; tells on stderr what it holds that will not be served.
+
+    Raises:
+        InvalidInput: one line that names the broken row and the reason.
+    """
+    from ordersync_connectors.exact_online.sandbox import ItemFileError, read_item_file
+
+    try:
+        rows = read_item_file(path)
+    except ItemFileError as error:
+        raise InvalidInput(str(error)) from error
+    for warning in rows.warnings:
+        say(f"[yellow]{warning}[/yellow]")
 
 
 def _moment(text: str) -> datetime:

@@ -13,6 +13,7 @@ import httpx
 import orjson
 from attrs import field, frozen
 
+from ordersync_admin.commands.sandbox import check_item_file
 from ordersync_admin.consent import CALLBACK, give_consent
 from ordersync_admin.demo.client import ApiClient
 from ordersync_admin.demo.evidence import Rows, lines_of, rows_served
@@ -85,6 +86,8 @@ def staged(
 ) -> Iterator[Stage]:
     """Everything up, on an empty state folder: platform, sandbox, receivers, one administration with its connection,
     flow and webhooks."""
+    if items is not None:
+        check_item_file(items)
     _empty(state)
     settings = with_free_ports(
         AdminSettings(state=state.absolute(), allow_private_targets=True, retry_delays=_delays())

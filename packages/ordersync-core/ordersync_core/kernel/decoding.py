@@ -87,27 +87,25 @@ def _enumeration(value: Any, kind: type[Enum]) -> Enum:
 _converter = Converter(forbid_extra_keys=True, detailed_validation=True)
 
 
-def _is_enumeration(kind: Any) -> bool:
-    return isinstance(kind, type) and issubclass(kind, Enum)
+def _text_or_name(value: Any, kind: type[Any]) -> Any:
+    """cattrs asks for a hook by inheritance, and an enumeration of texts inherits from str."""
+    return _enumeration(value, kind) if issubclass(kind, Enum) else _string(value, str)
 
 
-def _register_exactly(kind: Any, hook: Callable[[Any, Any], Any]) -> None:
-    """By identity and not by inheritance: a subclass of str is a value type with a rule of its own."""
-    _converter.register_structure_hook_func(lambda other: other is kind or other == kind, hook)
-
-
-_converter.register_structure_hook_func(_is_enumeration, _enumeration)
-_register_exactly(str, _string)
-_register_exactly(int, _integer)
-_register_exactly(bool, _boolean)
-_register_exactly(Decimal, _decimal)
-_register_exactly(datetime, _moment)
-_register_exactly(UUID, _uuid)
+_converter.register_structure_hook(str, _text_or_name)
+_converter.register_structure_hook(int, _integer)
+_converter.register_structure_hook(bool, _boolean)
+_converter.register_structure_hook(Decimal, _decimal)
+_converter.register_structure_hook(datetime, _moment)
+_converter.register_structure_hook(UUID, _uuid)
 
 
 def register(kind: Any, build: Callable[[Any], Any]) -> None:
     """Decode `kind` by calling `build` on the JSON value; a ValueError of it is the caller's violation."""
-    _register_exactly(kind, lambda value, _: build(value))
+    if isinstance(kind, type):
+        _converter.register_structure_hook(kind, lambda value, _: build(value))
+    else:
+        _converter.register_structure_hook_func(lambda other: other == kind, lambda value, _: build(value))
 
 
 def decode(value: Any, kind: type[T]) -> T:
@@ -206,4 +204,4 @@ def mapping(value: Any) -> Mapping[str, Any]:
     return value
 
 
-_register_exactly(Mapping[str, Any], lambda value, _: mapping(value))
+register(Mapping[str, Any], mapping)
