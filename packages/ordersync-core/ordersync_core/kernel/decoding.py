@@ -162,7 +162,7 @@ def _violations(error: BaseException, pointer: str) -> list[Violation]:
     if isinstance(error, ForbiddenExtraKeysError):
         return [Violation(f"{pointer}/{_token(name)}", "is not a known field") for name in sorted(error.extra_fields)]
     if isinstance(error, KeyError):
-        return [Violation(f"{pointer}/{_token(error.args[0])}", "is required")]
+        return [Violation(pointer, "is required")]
     if isinstance(error, InvalidInput) and error.violations:
         return [Violation(pointer + inner.pointer, inner.message) for inner in error.violations]
     if isinstance(error, ValueError | TypeError | InvalidInput | AttributeError):
