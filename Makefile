@@ -28,6 +28,7 @@ check: .venv/.synced
 	@$(RUN) mypy
 	@$(RUN) lint-imports
 	@$(RUN) deptry .
+	@for project in packages/* apps/*; do $(RUN) deptry --config $$project/pyproject.toml $$project || exit 1; done
 
 format: .venv/.synced
 	@$(RUN) ruff check --fix .

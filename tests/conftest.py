@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator
 
 import pytest
+
 from tests.postgres import PostgresServer, PostgresUnavailable
 
 _numbers = itertools.count(1)

@@ -13,6 +13,7 @@ import pytest
 from sqlalchemy import Connection, create_engine, inspect, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
+
 from tests.postgres import PostgresServer
 
 ROOT = Path(__file__).parents[1]

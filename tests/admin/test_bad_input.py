@@ -176,7 +176,7 @@ def test_a_job_that_is_none(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["administrations", "create", "acme"]) == 0
     assert "Nonsense" in fails_with_one_line(["jobs", "start", "Nonsense", "-a", "acme"], capsys)
     wrong = ["jobs", "start", "ItemSync", "-a", "acme", "--parameters", '{"complete": 1}']
-    assert "/parameters/complete" in fails_with_one_line(wrong, capsys)
+    assert "/complete must be true or false" in fails_with_one_line(wrong, capsys)
 
 
 def test_a_code_that_is_none(capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager, closing, contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 from uuid import UUID
 
 from attrs import frozen
@@ -84,7 +85,12 @@ class Stack:
 
 @contextmanager
 def open_stack(folder: Path, **settings: Any) -> Iterator[Stack]:
-    values = {"state": folder, "allow_private_targets": True, "functions_port": 0, "retry_delays": QUICK_RETRIES}
+    values: dict[str, Any] = {
+        "state": folder,
+        "allow_private_targets": True,
+        "functions_port": 0,
+        "retry_delays": QUICK_RETRIES,
+    }
     made = FunctionsSettings(**(values | settings))
     prepare_stores(made)
     parts = build_parts(made)
@@ -99,18 +105,15 @@ def open_stack(folder: Path, **settings: Any) -> Iterator[Stack]:
 @asynccontextmanager
 async def running_host(stack: Stack) -> AsyncIterator[int]:
     """The declared functions at work on this stack; answers the port of their HTTP side."""
-    before, function_app.parts = function_app.parts, lambda: stack.parts  # type: ignore[assignment]
     stop = asyncio.Event()
     opened = listen(0)
-    host = asyncio.create_task(Host(stack.parts, declarations(), opened=opened, key=KEY).run(stop))
-    try:
-        yield opened.getsockname()[1]
-    finally:
-        stop.set()
+    with patch.object(function_app, "parts", lambda: stack.parts):
+        host = asyncio.create_task(Host(stack.parts, declarations(), opened=opened, key=KEY).run(stop))
         try:
-            await host
+            yield opened.getsockname()[1]
         finally:
-            function_app.parts = before
+            stop.set()
+            await host
 
 
 async def until(condition: Callable[[], bool], *, seconds: float = 30) -> None:

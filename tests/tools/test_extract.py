@@ -7,6 +7,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
+
 from tools.extract_uci_items import InvoiceLine, Item, extract
 
 ROOT = Path(__file__).parents[2]

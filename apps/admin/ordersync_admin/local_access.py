@@ -32,8 +32,6 @@ def give_access(shell: Shell, *, lifetime: timedelta) -> Access | None:
 
     None where tokens come from an issuer of your own.
     """
-    from ordersync_admin.composition import issue_token
-
     if shell.settings.auth_issuer is not None:
         return None
     active = list(shell.admin_queries.active())
@@ -49,5 +47,5 @@ def give_access(shell: Shell, *, lifetime: timedelta) -> Access | None:
         GrantMembership(identity=OPERATOR, administration=active[0], role=Role.OWNER),
         shell.context(),
     )
-    token = issue_token(shell.settings, OPERATOR, lifetime=lifetime)
+    token = shell.issue_token(OPERATOR, lifetime=lifetime)
     return Access(administration=active[0], identity=OPERATOR, token=token)

@@ -4,6 +4,7 @@ import getpass
 import logging
 import sys
 from collections.abc import Callable
+from datetime import timedelta
 from functools import cached_property
 from typing import Any, TypeVar
 from uuid import UUID
@@ -46,6 +47,12 @@ class Shell:
         from ordersync_admin.composition import prepare
 
         prepare(self.settings)
+
+    def issue_token(self, subject: str, *, lifetime: timedelta) -> str:
+        """A token of the local issuer."""
+        from ordersync_admin.composition import issue_token
+
+        return issue_token(self.settings, subject, lifetime=lifetime)
 
     def context(self, administration: str | None = None) -> Context:
         """For the person at the terminal. Raises NotFound for an administration that does not exist."""

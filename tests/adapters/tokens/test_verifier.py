@@ -241,7 +241,19 @@ def test_a_set_with_one_key_also_serves_a_token_that_names_none(clock: ManualClo
         "text",
         None,
     ],
-    ids=str,
+    ids=(
+        "too small",
+        "for encryption",
+        "another RSA algorithm",
+        "a shared-key algorithm",
+        "wrong curve",
+        "wrong curve that claims another",
+        "shared key",
+        "no numbers",
+        "empty",
+        "text",
+        "nothing",
+    ),
 )
 def test_an_unusable_key_is_left_out(document: Any) -> None:
     assert list(key_set({"keys": [document, rsa_document(RSA)]}).keys) == ["rsa"]

@@ -1,13 +1,7 @@
 """Every suite over databases, on the in-memory ones: with locks on rows, as on Postgres."""
 
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from datetime import timedelta
-
 from ordersync_core.administrations.ports import TenantDatabases
 from ordersync_core.kernel.unit_of_work import Databases
-from ordersync_core.testing.clocks import ManualClock, SteppingIds
 from ordersync_core.testing.contracts.administrations import (
     AdministrationsContract,
     TenantDatabasesContract,
@@ -15,121 +9,91 @@ from ordersync_core.testing.contracts.administrations import (
 )
 from ordersync_core.testing.contracts.audit import AuditContract
 from ordersync_core.testing.contracts.connections import ConnectionsContract
-from ordersync_core.testing.contracts.databases import ALPHA, BETA, PATIENCE, DatabasesContract
 from ordersync_core.testing.contracts.flows import FlowsContract, RawRecordsContract
 from ordersync_core.testing.contracts.inbox import InboxContract
 from ordersync_core.testing.contracts.items import ItemsContract, OverlappingItemsContract
 from ordersync_core.testing.contracts.jobs import JobsContract, OverlappingJobsContract
 from ordersync_core.testing.contracts.leases import AdminLeaseContract, TenantLeaseContract
-from ordersync_core.testing.contracts.outbox import LateCommitContract, OutboxContract
+from ordersync_core.testing.contracts.outbox import OutboxContract
 from ordersync_core.testing.contracts.unit_of_work import UnitOfWorkContract
 from ordersync_core.testing.contracts.webhooks import DeliveriesContract, WebhooksContract
-from ordersync_core.testing.memory import Locks, MemoryDatabases
-from ordersync_core.testing.memory.transaction import Transaction
-
-BOUND = timedelta(seconds=5)
+from ordersync_core.testing.memory import MemoryDatabases
+from tests.core.testing.in_memory import LateCommitInMemory, RowLocks
 
 
-class InMemory(DatabasesContract):
-    def make_databases(self, clock: ManualClock) -> MemoryDatabases:
-        databases = MemoryDatabases(clock, SteppingIds(), locks=Locks(bound=BOUND))
-        databases.add_tenant(ALPHA)
-        databases.add_tenant(BETA)
-        return databases
-
-
-class TestUnitOfWork(InMemory, UnitOfWorkContract):
+class TestUnitOfWork(RowLocks, UnitOfWorkContract):
     pass
 
 
-class TestItems(InMemory, ItemsContract):
+class TestItems(RowLocks, ItemsContract):
     pass
 
 
-class TestOverlappingItems(InMemory, OverlappingItemsContract):
+class TestOverlappingItems(RowLocks, OverlappingItemsContract):
     pass
 
 
-class TestOutbox(InMemory, OutboxContract):
+class TestOutbox(RowLocks, OutboxContract):
     pass
 
 
-class TestLateCommit(InMemory, LateCommitContract):
-    @contextmanager
-    def hold_commits(self, databases: Databases, correlation_id: str) -> Iterator[Callable[[], None]]:
-        assert isinstance(databases, MemoryDatabases)
-        held, released = threading.Event(), threading.Event()
-
-        def pause(transaction: object) -> None:
-            assert isinstance(transaction, Transaction)
-            if transaction.context.correlation_id == correlation_id:
-                held.set()
-                assert released.wait(PATIENCE)
-
-        databases.locks.pause = pause
-        try:
-            yield lambda: _arrived(held)
-        finally:
-            released.set()
-
-
-def _arrived(event: threading.Event) -> None:
-    assert event.wait(PATIENCE)
-
-
-class TestInbox(InMemory, InboxContract):
+class TestLateCommit(LateCommitInMemory):
     pass
 
 
-class TestWebhooks(InMemory, WebhooksContract):
+class TestInbox(RowLocks, InboxContract):
     pass
 
 
-class TestDeliveries(InMemory, DeliveriesContract):
+class TestWebhooks(RowLocks, WebhooksContract):
     pass
 
 
-class TestTenantLease(InMemory, TenantLeaseContract):
+class TestDeliveries(RowLocks, DeliveriesContract):
     pass
 
 
-class TestAdminLease(InMemory, AdminLeaseContract):
+class TestTenantLease(RowLocks, TenantLeaseContract):
     pass
 
 
-class TestConnections(InMemory, ConnectionsContract):
+class TestAdminLease(RowLocks, AdminLeaseContract):
     pass
 
 
-class TestFlows(InMemory, FlowsContract):
+class TestConnections(RowLocks, ConnectionsContract):
     pass
 
 
-class TestRawRecords(InMemory, RawRecordsContract):
+class TestFlows(RowLocks, FlowsContract):
     pass
 
 
-class TestJobs(InMemory, JobsContract):
+class TestRawRecords(RowLocks, RawRecordsContract):
     pass
 
 
-class TestOverlappingJobs(InMemory, OverlappingJobsContract):
+class TestJobs(RowLocks, JobsContract):
     pass
 
 
-class TestAdministrations(InMemory, AdministrationsContract):
+class TestOverlappingJobs(RowLocks, OverlappingJobsContract):
     pass
 
 
-class TestWake(InMemory, WakeContract):
+class TestAdministrations(RowLocks, AdministrationsContract):
     pass
 
 
-class TestAudit(InMemory, AuditContract):
+class TestWake(RowLocks, WakeContract):
     pass
 
 
-class TestTenantDatabases(InMemory, TenantDatabasesContract):
+class TestAudit(RowLocks, AuditContract):
+    pass
+
+
+class TestTenantDatabases(RowLocks, TenantDatabasesContract):
     def make_tenants(self, databases: Databases) -> TenantDatabases:
         assert isinstance(databases, MemoryDatabases)
         return databases.tenants

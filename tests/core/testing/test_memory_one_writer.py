@@ -2,7 +2,6 @@
 
 from ordersync_core.administrations.ports import TenantDatabases
 from ordersync_core.kernel.unit_of_work import Databases
-from ordersync_core.testing.clocks import ManualClock, SteppingIds
 from ordersync_core.testing.contracts.administrations import (
     AdministrationsContract,
     TenantDatabasesContract,
@@ -10,7 +9,6 @@ from ordersync_core.testing.contracts.administrations import (
 )
 from ordersync_core.testing.contracts.audit import AuditContract
 from ordersync_core.testing.contracts.connections import ConnectionsContract
-from ordersync_core.testing.contracts.databases import ALPHA, BETA, DatabasesContract
 from ordersync_core.testing.contracts.flows import FlowsContract, RawRecordsContract
 from ordersync_core.testing.contracts.inbox import InboxContract
 from ordersync_core.testing.contracts.items import ItemsContract
@@ -20,14 +18,7 @@ from ordersync_core.testing.contracts.outbox import OutboxContract
 from ordersync_core.testing.contracts.unit_of_work import UnitOfWorkContract
 from ordersync_core.testing.contracts.webhooks import DeliveriesContract, WebhooksContract
 from ordersync_core.testing.memory import MemoryDatabases
-
-
-class OneWriter(DatabasesContract):
-    def make_databases(self, clock: ManualClock) -> MemoryDatabases:
-        databases = MemoryDatabases(clock, SteppingIds(), one_writer=True)
-        databases.add_tenant(ALPHA)
-        databases.add_tenant(BETA)
-        return databases
+from tests.core.testing.in_memory import OneWriter
 
 
 class TestUnitOfWork(OneWriter, UnitOfWorkContract):

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import rich_click as click
 
+from ordersync_admin.item_file import check_item_file
 from ordersync_admin.output import print_json, say
 from ordersync_admin.shell import json_option
 from ordersync_core.kernel.errors import ExternalFailure, InvalidInput
@@ -72,22 +73,6 @@ def exact_online(
         raise InvalidInput(str(error)) from error
     except OSError as error:
         raise ExternalFailure(f"the sandbox cannot start: {error.strerror or error}") from error
-
-
-def check_item_file(path: Path) -> None:
-    """Read it as the sandbox will; tells on stderr what it holds that will not be served.
-
-    Raises:
-        InvalidInput: one line that names the broken row and the reason.
-    """
-    from ordersync_connectors.exact_online.sandbox import ItemFileError, read_item_file
-
-    try:
-        rows = read_item_file(path)
-    except ItemFileError as error:
-        raise InvalidInput(str(error)) from error
-    for warning in rows.warnings:
-        say(f"[yellow]{warning}[/yellow]")
 
 
 def _moment(text: str) -> datetime:

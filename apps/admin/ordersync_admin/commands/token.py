@@ -14,12 +14,10 @@ from ordersync_core.kernel.errors import InvalidInput
 @pass_shell
 def command(shell: Shell, subject: str, hours: int, as_json: bool) -> None:
     """Print an access token of the local issuer for an identity."""
-    from ordersync_admin.composition import issue_token
-
     if shell.settings.auth_issuer is not None:
         raise InvalidInput("ORDERSYNC_AUTH_ISSUER is set: tokens come from that issuer")
     shell.prepare()
-    token = issue_token(shell.settings, subject, lifetime=timedelta(hours=hours))
+    token = shell.issue_token(subject, lifetime=timedelta(hours=hours))
     if as_json:
         print_json({"token": token, "subject": subject, "hours": hours})
     else:

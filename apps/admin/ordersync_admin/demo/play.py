@@ -13,12 +13,12 @@ import httpx
 import orjson
 from attrs import field, frozen
 
-from ordersync_admin.commands.sandbox import check_item_file
 from ordersync_admin.consent import CALLBACK, give_consent
 from ordersync_admin.demo.client import ApiClient
 from ordersync_admin.demo.evidence import Rows, lines_of, rows_served
 from ordersync_admin.demo.receivers import EVERYTHING
 from ordersync_admin.demo.verdict import Evidence, RunEvidence, WebhookEvidence
+from ordersync_admin.item_file import check_item_file
 from ordersync_admin.output import progress_bar, say
 from ordersync_admin.platform import Addresses, addresses, free_port, programs, wait_until_ready, with_free_ports
 from ordersync_admin.settings import AdminSettings
@@ -241,8 +241,6 @@ def _receivers(state: Path, port: int, environment: dict[str, str]) -> Program:
 
 
 def _create_administration(shell: Shell) -> str:
-    from ordersync_admin.composition import issue_token
-
     context = shell.context()
     shell.application.run(
         create_administration, CreateAdministration(code=ADMINISTRATION, name="Demonstration"), context
@@ -252,7 +250,7 @@ def _create_administration(shell: Shell) -> str:
         GrantMembership(identity=IDENTITY, administration=ADMINISTRATION, role=Role.OWNER),
         context,
     )
-    return issue_token(shell.settings, IDENTITY, lifetime=TOKEN_LIFE)
+    return shell.issue_token(IDENTITY, lifetime=TOKEN_LIFE)
 
 
 def _connect(shell: Shell, where: Addresses, sandbox: str) -> None:

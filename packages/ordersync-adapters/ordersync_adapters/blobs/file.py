@@ -153,8 +153,10 @@ class FileBlobs:
         """In the order of the whole names: a folder stands where its names do, and has a slash at its end."""
         try:
             with self._at(parents) as folder, os.scandir(folder) as found:
-                entries = [f"{entry.name}/" if entry.is_dir(follow_symlinks=False) else entry.name for entry in found]
-                return sorted(name for name in entries if not name.startswith("."))
+                entries = [entry for entry in found if not entry.name.startswith(".")]
+                folders = [f"{e.name}/" for e in entries if e.is_dir(follow_symlinks=False)]
+                files = [e.name for e in entries if e.is_file(follow_symlinks=False)]
+                return sorted(folders + files)
         except FileNotFoundError:
             return []
 

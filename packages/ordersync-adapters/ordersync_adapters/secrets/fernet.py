@@ -2,6 +2,7 @@
 
 import os
 import secrets
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -31,9 +32,11 @@ class FernetSecrets:
 
     def decrypt(self, sealed: bytes) -> bytes:
         try:
-            return self._fernet.decrypt(sealed)
+            if _is_as_written(sealed):
+                return self._fernet.decrypt(sealed)
         except InvalidToken:
-            raise PermanentFailure(f"no key in {SETTING} opens this secret") from None
+            pass
+        raise PermanentFailure(f"no key in {SETTING} opens this secret")
 
     def random(self, length: int) -> bytes:
         return secrets.token_bytes(length)
@@ -69,6 +72,14 @@ def _fernet(key: str, place: int) -> Fernet:
         raise InvalidInput(
             f"{SETTING}: key {place} is not a Fernet key, which is 32 bytes in URL-safe Base64"
         ) from None
+
+
+def _is_as_written(sealed: bytes) -> bool:
+    """Python's Base64 passes over what is no part of its alphabet and over what comes after the padding."""
+    try:
+        return urlsafe_b64encode(urlsafe_b64decode(sealed)) == sealed
+    except ValueError:
+        return False
 
 
 def _write(draft: Path, content: bytes) -> None:

@@ -92,7 +92,7 @@ class SqlWake:
             self._connection.execute(select(func.pg_notify(WAKE_CHANNEL, "")))
 
     def take_due(self, now: datetime) -> list[str]:
-        due = select(wake.c.administration).where(wake.c.due_at <= now).order_by(wake.c.administration)
+        due = select(wake.c.administration).where(wake.c.due_at <= now)
         statement = (
             delete(wake)
             # somebody who is just writing such a row makes it due again

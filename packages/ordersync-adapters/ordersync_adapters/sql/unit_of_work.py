@@ -4,9 +4,10 @@ import logging
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 from uuid import UUID
 
+from attrs import field, frozen
 from sqlalchemy import Connection, Table
 
 from ordersync_adapters.sql.administrations import (
@@ -34,8 +35,6 @@ from ordersync_core.kernel.context import Context
 from ordersync_core.kernel.errors import NotFound
 from ordersync_core.kernel.ids import Ids
 from ordersync_core.messaging.model import OutboxRow, outbox_row
-
-R = TypeVar("R")
 
 _log = logging.getLogger(__name__)
 
@@ -83,6 +82,29 @@ class SqlTransaction:
         return self._open
 
 
+@frozen
+class _Memory:
+    """What one transaction remembers of its own beginning when it comes to its end."""
+
+    connection: Connection
+    items: SqlItems
+    flows: SqlFlows
+    outbox: SqlOutbox
+    deliveries: SqlDeliveries
+    told: list[OutboxRow] = field(factory=list)
+    audited: list[AuditEntry] = field(factory=list)
+
+    @classmethod
+    def of(cls, connection: Connection) -> Self:
+        return cls(
+            connection,
+            items=SqlItems(connection),
+            flows=SqlFlows(connection),
+            outbox=SqlOutbox(connection),
+            deliveries=SqlDeliveries(connection),
+        )
+
+
 class SqlUnitOfWork(SqlTransaction):
     """A transaction on the database of the context's administration.
 
@@ -103,34 +125,26 @@ class SqlUnitOfWork(SqlTransaction):
         self._clock = clock
         self._ids = ids
         self._on_commit = on_commit
-
-    def __enter__(self) -> Self:
-        super().__enter__()
-        self._outbox_rows: list[OutboxRow] = []
-        self._audit_entries: list[AuditEntry] = []
-        # these know what happened earlier in the transaction
-        self._items = SqlItems(self._connection)
-        self._flows = SqlFlows(self._connection)
-        self._outbox = SqlOutbox(self._connection)
-        self._deliveries = SqlDeliveries(self._connection)
-        return self
+        self._memory: _Memory | None = None
 
     def tell(self, *changes: Change[Any]) -> None:
         now = self._clock.now()
+        memory = self._remembered
         for notification in (change.notification for change in changes):
             if notification is not None:
-                self._outbox_rows.append(outbox_row(notification, id=self._ids.new(), at=now, context=self._context))
-                self._audit_entries.append(audit_entry(notification, id=self._ids.new(), at=now, context=self._context))
+                memory.told.append(outbox_row(notification, id=self._ids.new(), at=now, context=self._context))
+                memory.audited.append(audit_entry(notification, id=self._ids.new(), at=now, context=self._context))
 
     def processed(self, handler: str, message_ids: Sequence[UUID]) -> frozenset[UUID]:
         return enter_inbox(self._connection, handler, message_ids, self._clock.now())
 
     def commit(self) -> None:
+        memory = self._remembered
+        write_entries(self._connection, memory.audited)
         # the outbox comes last: its counter then follows the order of commits as closely as it can
-        write_entries(self._connection, self._audit_entries)
-        write_rows(self._connection, self._outbox_rows)
+        write_rows(self._connection, memory.told)
         super().commit()
-        if self._outbox_rows or self._outbox.owes or self._deliveries.owes:
+        if memory.told or memory.outbox.owes or memory.deliveries.owes:
             self._tell_of_commit()
 
     def _tell_of_commit(self) -> None:
@@ -141,11 +155,11 @@ class SqlUnitOfWork(SqlTransaction):
 
     @property
     def items(self) -> SqlItems:
-        return self._checked(self._items)
+        return self._remembered.items
 
     @property
     def outbox(self) -> SqlOutbox:
-        return self._checked(self._outbox)
+        return self._remembered.outbox
 
     @property
     def webhooks(self) -> SqlWebhooks:
@@ -153,7 +167,7 @@ class SqlUnitOfWork(SqlTransaction):
 
     @property
     def deliveries(self) -> SqlDeliveries:
-        return self._checked(self._deliveries)
+        return self._remembered.deliveries
 
     @property
     def event_log(self) -> SqlEventLog:
@@ -165,7 +179,7 @@ class SqlUnitOfWork(SqlTransaction):
 
     @property
     def flows(self) -> SqlFlows:
-        return self._checked(self._flows)
+        return self._remembered.flows
 
     @property
     def executions(self) -> SqlExecutions:
@@ -178,10 +192,12 @@ class SqlUnitOfWork(SqlTransaction):
     def raw(self, connector: str, connection_id: UUID, entity: str) -> SqlRaw:
         return SqlRaw(self._connection, connector, connection_id, entity)
 
-    def _checked(self, repository: R) -> R:
-        """The repository, which is of use in the open transaction only."""
-        _ = self._connection
-        return repository
+    @property
+    def _remembered(self) -> _Memory:
+        connection = self._connection
+        if self._memory is None or self._memory.connection is not connection:
+            self._memory = _Memory.of(connection)
+        return self._memory
 
 
 class SqlAdminUnitOfWork(SqlTransaction):

@@ -186,7 +186,10 @@ class SqlWebhooks:
 
 
 class SqlDeliveries:
-    """`owes` tells whether this transaction changed when a delivery owes a ticket."""
+    """Whoever changes deliveries holds their webhooks, and so needs no order among themselves.
+
+    owes: whether this transaction changed when a delivery owes a ticket.
+    """
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -227,6 +230,7 @@ class SqlDeliveries:
         return [to_delivery(row) for row in self._connection.execute(statement)]
 
     def ticketed(self, tickets: Sequence[Ticketed]) -> None:
+        SqlWebhooks(self._connection).of_deliveries([ticket.id for ticket in tickets])
         note_tickets(self._connection, delivery_rows, tickets)
 
     def park(self, webhook_id: UUID, at: datetime) -> int:
@@ -277,14 +281,11 @@ class SqlDeliveries:
         self, webhook_id: UUID, condition: ColumnElement[bool], *, limit: int | None = None, **values: Any
     ) -> int:
         """Change those of a webhook that are so, the first ones by position; answers how many."""
-        chosen = (
-            select(delivery_rows.c.id)
-            .where(delivery_rows.c.webhook_id == webhook_id, condition)
-            .order_by(delivery_rows.c.position)
-            .limit(limit)
-            .with_for_update()
-        )
-        statement = update(delivery_rows).where(delivery_rows.c.id.in_(chosen)).values(values)
+        chosen = and_(delivery_rows.c.webhook_id == webhook_id, condition)
+        if limit is not None:
+            first = select(delivery_rows.c.id).where(chosen).order_by(delivery_rows.c.position).limit(limit)
+            chosen = delivery_rows.c.id.in_(first)
+        statement = update(delivery_rows).where(chosen).values(values)
         return self._connection.execute(statement).rowcount
 
     def _locked(self, statement: Select[Any]) -> list[Delivery]:

@@ -57,7 +57,7 @@ class JobQueries(AdminQueries, Protocol):
     """Every read names the administration: the admin database holds those of all."""
 
     def runs(self, administration: str, page: PageRequest, *, state: RunState | None = None) -> Page[JobRun]:
-        """The newest first, by id."""
+        """The newest first, by (created_at, id): the ids of scheduled runs do not rise."""
         ...
 
     def run(self, administration: str, id: UUID) -> JobRun | None: ...

@@ -30,7 +30,12 @@ class Blobs(Protocol):
         ...
 
     def open(self, name: str) -> Iterator[bytes]:
-        """The content in pieces, as it was when it was opened. Raises NotFound, before the first piece is asked for."""
+        """The content in pieces, all of one `put`.
+
+        Raises:
+            NotFound: at once, before the first piece is asked for.
+            TemporaryFailure: at a later piece: the content was replaced meanwhile, and the rest of it is gone.
+        """
         ...
 
     def delete(self, name: str) -> bool:

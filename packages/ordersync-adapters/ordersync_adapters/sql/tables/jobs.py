@@ -61,6 +61,9 @@ Index(
     "ix_job_runs_waiting",
     job_runs.c.administration,
     job_runs.c.waits_for,
+    # with these it also gives the order, without which SQLite prefers to walk through all runs of the administration
+    job_runs.c.created_at,
+    job_runs.c.id,
     postgresql_where=job_runs.c.waits_for.is_not(None),
     sqlite_where=job_runs.c.waits_for.is_not(None),
 )

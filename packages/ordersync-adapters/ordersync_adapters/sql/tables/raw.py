@@ -31,8 +31,8 @@ def _records(name: str, metadata: MetaData, *, schema: str | None = None) -> Tab
     table = Table(
         name,
         metadata,
-        # The key comes first: Postgres, before its first ANALYZE, takes the records of one connection for a handful, and
-        # would read them all for each batch of keys if an index led to them.
+        # The key comes first: before its first ANALYZE, Postgres takes the records of one connection for a handful,
+        # and would read them all for each batch of keys if an index led to them.
         Column("key", Key, primary_key=True),
         Column("connection_id", Uuid, primary_key=True),
         Column("entity", Key, primary_key=True),
@@ -58,9 +58,7 @@ def _records(name: str, metadata: MetaData, *, schema: str | None = None) -> Tab
     stale = table.c.stale == true()
     Index(f"ix_{name}_stale", *ours, table.c.key, postgresql_where=stale, sqlite_where=stale)
     current = table.c.stale == false()
-    Index(
-        f"ix_{name}_applied_version", *ours, table.c.applied_version, postgresql_where=current, sqlite_where=current
-    )
+    Index(f"ix_{name}_applied_version", *ours, table.c.applied_version, postgresql_where=current, sqlite_where=current)
     return table
 
 

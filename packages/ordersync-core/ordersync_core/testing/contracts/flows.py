@@ -100,7 +100,8 @@ class FlowsContract(DatabasesContract):
         assert queries(databases).execution(execution.run_id) == later
 
     def test_executions_are_listed_the_newest_first(self, databases: Databases) -> None:
-        executions = [an_execution(started_at=NOON + n * SECOND) for n in range(7)]
+        falling = sorted((new_id() for _ in range(7)), reverse=True)
+        executions = [an_execution(run_id=id, started_at=NOON + n * SECOND) for n, id in enumerate(falling)]
         save_executions(databases, *executions)
 
         for limit in (1, 3, 50):

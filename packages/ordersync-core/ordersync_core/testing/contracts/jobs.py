@@ -233,8 +233,10 @@ class JobsContract(DatabasesContract):
     # reading
 
     def test_runs_are_listed_the_newest_first(self, databases: Databases) -> None:
+        falling = sorted((new_id() for _ in range(7)), reverse=True)
         runs = [
-            a_run(created_at=NOON + n * SECOND, state=RunState.QUEUED if n % 2 else RunState.RUNNING) for n in range(7)
+            a_run(id=id, created_at=NOON + n * SECOND, state=RunState.QUEUED if n % 2 else RunState.RUNNING)
+            for n, id in enumerate(falling)
         ]
         add(databases, *runs, a_run(administration=BETA))
 

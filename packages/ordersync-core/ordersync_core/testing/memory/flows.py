@@ -6,6 +6,7 @@ from uuid import UUID
 from attrs import evolve
 
 from ordersync_core.flows.model import Execution, Flow, FlowKind, KnownRecord, Quarantined, RawRecord
+from ordersync_core.kernel.moments import rfc3339
 from ordersync_core.kernel.paging import Page, PageRequest
 from ordersync_core.testing.memory.outbox import OUTBOX
 from ordersync_core.testing.memory.pages import page_of
@@ -172,7 +173,7 @@ class MemoryFlowQueries:
 
     def executions(self, kind: FlowKind, page: PageRequest) -> Page[Execution]:
         executions = [e for e in self._database.rows(EXECUTIONS).values() if e.kind is kind]
-        return page_of(executions, page, lambda execution: (str(execution.run_id),), descending=True)
+        return page_of(executions, page, lambda e: (rfc3339(e.started_at), str(e.run_id)), descending=True)
 
     def execution(self, run_id: UUID) -> Execution | None:
         return self._database.row(EXECUTIONS, run_id)

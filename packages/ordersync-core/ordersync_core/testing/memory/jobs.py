@@ -6,6 +6,7 @@ from uuid import UUID
 from attrs import evolve
 
 from ordersync_core.jobs.model import JobDefinition, JobRun, RunState
+from ordersync_core.kernel.moments import rfc3339
 from ordersync_core.kernel.paging import Page, PageRequest
 from ordersync_core.messaging.tickets import Ticketed
 from ordersync_core.testing.memory.pages import page_of
@@ -102,7 +103,7 @@ class MemoryJobQueries:
             for run in self._database.rows(RUNS).values()
             if run.administration == administration and state in (None, run.state)
         ]
-        return page_of(wanted, page, lambda run: (str(run.id),), descending=True)
+        return page_of(wanted, page, lambda run: (rfc3339(run.created_at), str(run.id)), descending=True)
 
     def run(self, administration: str, id: UUID) -> JobRun | None:
         run = self._database.row(RUNS, id)

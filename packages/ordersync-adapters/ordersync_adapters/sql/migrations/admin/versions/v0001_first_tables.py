@@ -109,7 +109,7 @@ def _jobs() -> None:
     _partial_index(
         "ix_job_runs_waiting",
         "job_runs",
-        ["administration", "waits_for"],
+        ["administration", "waits_for", "created_at", "id"],
         where="waits_for IS NOT NULL",
     )
 
