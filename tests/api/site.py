@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -72,9 +73,12 @@ class Site:
     issuer: LocalIssuer
     client: httpx.Client
     openapi: Mapping[str, Any] = field(factory=dict)
+    _tokens: dict[str, str] = field(factory=dict)
 
     def token(self, subject: str) -> str:
-        return self.issuer.issue(subject)
+        if subject not in self._tokens:
+            self._tokens[subject] = self.issuer.issue(subject)
+        return self._tokens[subject]
 
     def call(
         self,
@@ -176,7 +180,7 @@ def create_tenants(application: Application) -> None:
         application.run(grant_membership, grant, context)
 
 
-_FORMATS = FormatChecker()
+_FORMATS = FormatChecker(formats=("uuid",))
 
 
 def _is_moment(value: object) -> bool:
@@ -237,5 +241,10 @@ def _fits(template: list[str], parts: list[str]) -> bool:
 
 
 def _validate(openapi: Mapping[str, Any], schema: Mapping[str, Any], value: Any) -> None:
-    whole = {**schema, "components": openapi["components"]}
-    Draft202012Validator(whole, format_checker=_FORMATS).validate(value)
+    _validator(json.dumps(schema), json.dumps(openapi["components"])).validate(value)
+
+
+@lru_cache
+def _validator(schema: str, components: str) -> Any:
+    whole = {**json.loads(schema), "components": json.loads(components)}
+    return Draft202012Validator(whole, format_checker=_FORMATS)

@@ -3,10 +3,9 @@
 import re
 from collections.abc import Iterator, Sequence
 from types import UnionType
-from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 from urllib.parse import parse_qsl
 
-from attrs import NOTHING, fields
 from starlette.datastructures import Headers
 
 from ordersync_api.values import EventNumber, Limit
@@ -46,10 +45,8 @@ def decode_query(query_string: bytes, kind: type[T]) -> T:
 
 
 def decode_body(content: bytes, kind: type[T]) -> T:
-    """The JSON body as a value of `kind`; a missing body counts as an empty object if nothing in it is required."""
-    if not content and all(attribute.default is not NOTHING for attribute in fields(cast(Any, kind))):
-        return decode({}, kind)
-    return decode(parse_body(content), kind)
+    """The JSON body as a value of the attrs class `kind`; no body at all counts as an empty object."""
+    return decode(parse_body(content) if content else {}, kind)
 
 
 def parse_body(content: bytes) -> Any:

@@ -17,7 +17,7 @@ from ordersync_api.authentication import Caller, authenticate, authorise
 from ordersync_api.calls import Call, Shell
 from ordersync_api.decoding import decode_body, decode_query, parse_object, together
 from ordersync_api.media import check_content_type, negotiated
-from ordersync_api.operations import Nothing, Operation, call_endpoint
+from ordersync_api.operations import Operation, call_endpoint
 from ordersync_api.problems import BodyTooLarge, MethodNotAllowed
 from ordersync_core.kernel.context import Context
 from ordersync_core.kernel.decoding import decode
@@ -60,7 +60,7 @@ class Resource:
             upload = await _upload(request, self.shell.bulk_limit)
             return await run_in_threadpool(self._finish, operation, request, call, upload=upload)
         content = await _content(request, self.shell.body_limit)
-        if content or operation.body is not Nothing:
+        if content:
             check_content_type(headers, operation.takes)
         return await run_in_threadpool(self._finish, operation, request, call, content=content)
 

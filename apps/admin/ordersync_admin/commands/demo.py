@@ -36,9 +36,20 @@ RUN_COLUMNS = {
     show_default=True,
     help="The demo's own state folder; it is emptied at the start.",
 )
+@click.option(
+    "--patience", type=click.FloatRange(1), default=300.0, show_default=True, help="Seconds to wait for deliveries."
+)
 @click.option("--verbose", is_flag=True, help="Show everything that the programs write, not only troubles.")
 @json_option
-def command(once: bool, items: Path | None, webhook_url: str | None, state: Path, verbose: bool, as_json: bool) -> int:
+def command(
+    once: bool,
+    items: Path | None,
+    webhook_url: str | None,
+    state: Path,
+    patience: float,
+    verbose: bool,
+    as_json: bool,
+) -> int:
     """Everything at work on this machine: real items, four synchronisations, signed webhooks, and a verdict."""
     from ordersync_admin.demo.play import Subscription, perform, staged
     from ordersync_admin.demo.receivers import EVERYTHING, UPDATES
@@ -58,7 +69,7 @@ def command(once: bool, items: Path | None, webhook_url: str | None, state: Path
         for name, webhook in stage.webhooks.items():
             if webhook_url is not None:
                 say(f"webhook {name}: secret {webhook['secret']}")
-        evidence = perform(stage, subscriptions, quiet=as_json)
+        evidence = perform(stage, subscriptions, patience=patience, quiet=as_json)
         found = failures(evidence)
         result = {
             **figures(evidence),

@@ -38,7 +38,6 @@ from ordersync_core.webhooks.model import EventTypePattern
 ADMINISTRATION = "demo"
 IDENTITY = "demo-operator"
 MARK = "this-is-the-state-of-ordersync-demo"
-DELIVERED_WITHIN = 300.0
 FAILING_REQUESTS = 5
 TOKEN_LIFE = timedelta(hours=12)
 RETRY_DELAYS = ("1s", "2s", "3s", "5s", *["10s"] * 11)
@@ -121,12 +120,15 @@ def staged(
         yield stage
 
 
-def perform(stage: Stage, subscriptions: Sequence[Subscription], *, quiet: bool) -> Evidence:
-    """Four runs of the item flow, with a failing receiver on the way, and what all of it left behind."""
+def perform(stage: Stage, subscriptions: Sequence[Subscription], *, patience: float, quiet: bool) -> Evidence:
+    """Four runs of the item flow, with a failing receiver on the way, and what all of it left behind.
+
+    patience: seconds to wait after each run until everything is delivered.
+    """
     runs = [
-        _run(stage, "first", {}, quiet=quiet),
-        _run(stage, "incremental, no change at the source", {}, quiet=quiet),
-        _run(stage, "full re-read, cursor reset", {"complete": True}, quiet=quiet),
+        _run(stage, "first", {}, patience=patience, quiet=quiet),
+        _run(stage, "incremental, no change at the source", {}, patience=patience, quiet=quiet),
+        _run(stage, "full re-read, cursor reset", {"complete": True}, patience=patience, quiet=quiet),
     ]
     changed = _sandbox_call(stage, "POST", "/_sandbox/change", {"percent": 1})["changed"]
     if stage.receivers is not None:
@@ -135,17 +137,17 @@ def perform(stage: Stage, subscriptions: Sequence[Subscription], *, quiet: bool)
             f"The receiver [bold]{EVERYTHING}[/bold] now fails {FAILING_REQUESTS} requests and then recovers.",
             quiet=quiet,
         )
-    runs.append(_run(stage, "1 % changed at the source", {}, quiet=quiet))
+    runs.append(_run(stage, "1 % changed at the source", {}, patience=patience, quiet=quiet))
     return _gather(stage, subscriptions, runs, changed)
 
 
-def _run(stage: Stage, label: str, parameters: dict[str, Any], *, quiet: bool) -> RunEvidence:
+def _run(stage: Stage, label: str, parameters: dict[str, Any], *, patience: float, quiet: bool) -> RunEvidence:
     before, began = len(stage.source_log), datetime.now(UTC)
     clock = time.monotonic()
     with _bar(label, quiet=quiet) as tell:
         run = stage.api.run("ItemSync", parameters, tell)
     seconds = time.monotonic() - clock
-    _wait_until_delivered(stage, quiet=quiet)
+    _wait_until_delivered(stage, patience=patience, quiet=quiet)
     return RunEvidence(
         label=label,
         served=rows_served(stage.source_log[before:]),
@@ -161,7 +163,6 @@ def _gather(
     stage: Stage, subscriptions: Sequence[Subscription], runs: Sequence[RunEvidence], changed: Sequence[str]
 ) -> Evidence:
     feed = stage.api.events()
-    lines = lines_of(stage.state / "receivers.ndjson")
     return Evidence(
         runs=runs,
         webhooks=[
@@ -169,11 +170,11 @@ def _gather(
                 name=subscription.name,
                 event_types=subscription.event_types,
                 selected=[event["id"] for event in feed if _selects(subscription, event["type"])],
-                lines=[line for line in lines if line["receiver"] == subscription.name],
+                lines=_lines(stage, subscription),
             )
             for subscription in subscriptions
-            if subscription.url is None
         ],
+        own_receivers=stage.receivers is not None,
         numbers=[event["sequence"] for event in feed],
         attempts=stage.rows.attempts(),
         dead_letters=stage.rows.dead_letters(),
@@ -182,6 +183,17 @@ def _gather(
         changed_at_source=[code.strip() for code in changed],
         changed_events=[e["data"]["code"] for e in feed if e["type"] == "item.updated"],
     )
+
+
+def _lines(stage: Stage, subscription: Subscription) -> list[dict[str, Any]]:
+    """What the receiver wrote, or, of somebody else's receiver, which deliveries were made."""
+    if subscription.url is None:
+        lines = lines_of(stage.state / "receivers.ndjson")
+        return [line for line in lines if line["receiver"] == subscription.name]
+    return [
+        {"position": position, "id": id, "verified": True, "status": 200, "body": None}
+        for _, position, id in stage.rows.delivered()
+    ]
 
 
 def _selects(subscription: Subscription, event_type: str) -> bool:
@@ -315,8 +327,8 @@ def _wait_for(url: str) -> None:
             time.sleep(0.1)
 
 
-def _wait_until_delivered(stage: Stage, *, quiet: bool) -> None:
-    deadline = time.monotonic() + DELIVERED_WITHIN
+def _wait_until_delivered(stage: Stage, *, patience: float, quiet: bool) -> None:
+    deadline = time.monotonic() + patience
     with _bar("events delivered", quiet=quiet) as tell:
         most = 0
         while waiting := stage.rows.unsettled():

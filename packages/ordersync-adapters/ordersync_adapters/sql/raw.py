@@ -79,7 +79,8 @@ class SqlRaw:
 
     def holders(self, codes: Sequence[str]) -> Mapping[str, str]:
         table = self._table
-        wanted = select(table.c.code, func.min(table.c.key)).where(self._ours, among(table.c.code, codes))
+        present = and_(self._ours, table.c.dropped == false())
+        wanted = select(table.c.code, func.min(table.c.key)).where(present, among(table.c.code, codes))
         rows = self._connection.execute(wanted.group_by(table.c.code))
         return {row[0]: row[1] for row in rows}
 

@@ -269,7 +269,8 @@ class SqlDeliveries:
 
     def hold_back(self, webhook_id: UUID, besides: UUID) -> int:
         """Touches only those that owe one, for a webhook in trouble may have very many that owe none already."""
-        others = and_(owes_a_ticket, delivery_rows.c.id != besides)
+        # the second condition always holds: it leads to the index of those that owe one
+        others = and_(owes_a_ticket, delivery_rows.c.tickets >= 0, delivery_rows.c.id != besides)
         return self._change(webhook_id, others, ticket_at=None, tickets=0)
 
     def pull_forward(self, webhook_id: UUID, at: datetime, *, limit: int) -> int:

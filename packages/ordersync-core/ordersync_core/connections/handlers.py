@@ -1,5 +1,6 @@
 """Connections: setting them up, a person's consent, and an access token that always holds."""
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
@@ -15,11 +16,13 @@ from ordersync_core.connections.commands import (
     RenewConnections,
 )
 from ordersync_core.connections.model import (
-    KEEP_ALIVE_EVERY,
     AuthorisationState,
     Connection,
+    ConnectionState,
     TokenSet,
     is_fresh,
+    is_unused_for_long,
+    kept_in_use,
 )
 from ordersync_core.connections.ports import (
     AuthorisationUnitOfWork,
@@ -31,12 +34,22 @@ from ordersync_core.connections.ports import (
 )
 from ordersync_core.kernel.clock import Clock
 from ordersync_core.kernel.context import Context
-from ordersync_core.kernel.errors import InvalidInput, NotFound, OrderSyncError, TemporaryFailure, Violation
+from ordersync_core.kernel.errors import (
+    ChangedMeanwhile,
+    InvalidInput,
+    LeaseLost,
+    NotFound,
+    OrderSyncError,
+    TemporaryFailure,
+    Violation,
+)
 from ordersync_core.kernel.ids import Ids
 from ordersync_core.kernel.lease import Lease
 from ordersync_core.kernel.moments import rfc3339
 from ordersync_core.kernel.secrets import Secrets
 from ordersync_core.kernel.unit_of_work import Opens
+
+TRIES_TO_KEEP = 3
 
 
 def create_connection(
@@ -153,25 +166,33 @@ def get_access_token(
     uows: Opens[ConnectionsUnitOfWork],
     connectors: Connectors,
     secrets: Secrets,
+    ids: Ids,
     clock: Clock,
 ) -> str:
-    """An access token that holds for at least 30 seconds; renewed if need be, by one process at a time.
+    """An access token that holds for at least 30 seconds; renewed if need be, by one caller at a time.
 
     The mark `refreshing_since` is committed before the call and the new pair before it is used, so a process that
     dies in between leaves a trace; who finds it tries the old refresh token once.
 
     Raises:
         ConsentLost: only a person's new consent helps; the connection says so from now on.
-        TemporaryFailure: another process is renewing it, or the authorisation server failed.
+        TemporaryFailure: another caller is renewing it, or the authorisation server failed.
     """
     with uows() as uow:
         connection = _find(uow, command.connection_id)
-    if connection.tokens is None:
-        raise ConsentLost(f"connection {connection.name!r} waits for a person's consent")
-    tokens = _opened(connection.tokens, secrets)
+    tokens = _tokens(connection, secrets)
     if is_fresh(tokens, now=clock.now()) and connection.refreshing_since is None:
         return tokens.access_token
-    return _renew(command, uows=uows, connectors=connectors, secrets=secrets, clock=clock, force=False).access_token
+    renewed = _renew(
+        command,
+        lambda tokens: not is_fresh(tokens, now=clock.now()),
+        uows=uows,
+        connectors=connectors,
+        secrets=secrets,
+        ids=ids,
+        clock=clock,
+    )
+    return renewed.access_token
 
 
 def renew_connections(
@@ -180,32 +201,28 @@ def renew_connections(
     uows: Opens[ConnectionsUnitOfWork],
     connectors: Connectors,
     secrets: Secrets,
+    ids: Ids,
     clock: Clock,
 ) -> int:
     """Use each refresh token at least weekly, for they lapse unused; answers how many were used.
 
     One that fails does not keep the others from their turn; its connection shows it.
     """
+
+    def due(tokens: TokenSet) -> bool:
+        return is_unused_for_long(tokens, now=clock.now())
+
     with uows() as uow:
-        connections = [c for c in uow.connections.all() if c.tokens is not None]
+        connections = [c for c in uow.connections.all() if c.state is ConnectionState.CONNECTED]
     used = 0
     for connection in connections:
-        if connection.tokens is None:
-            continue
-        if clock.now() < _opened(connection.tokens, secrets).obtained_at + KEEP_ALIVE_EVERY:
-            continue
+        wanted = GetAccessToken(connection_id=connection.id, holder=command.holder)
         try:
-            _renew(
-                GetAccessToken(connection_id=connection.id, holder=command.holder),
-                uows=uows,
-                connectors=connectors,
-                secrets=secrets,
-                clock=clock,
-                force=True,
-            )
+            if due(_tokens(connection, secrets)):
+                _renew(wanted, due, uows=uows, connectors=connectors, secrets=secrets, ids=ids, clock=clock)
+                used += 1
         except OrderSyncError:
             continue
-        used += 1
     return used
 
 
@@ -216,24 +233,23 @@ def secret_settings_of(connection: Connection, secrets: Secrets) -> dict[str, An
 
 def _renew(
     command: GetAccessToken,
+    due: Callable[[TokenSet], bool],
     *,
     uows: Opens[ConnectionsUnitOfWork],
     connectors: Connectors,
     secrets: Secrets,
+    ids: Ids,
     clock: Clock,
-    force: bool,
 ) -> TokenSet:
+    """The next token set, or the present one when it turns out, under the lease, that somebody has renewed it."""
     with uows() as uow:
-        lease = uow.leases.take(f"connection:{command.connection_id}", command.holder)
+        # A holder for this renewal alone: a process gets a lease that it holds already, and its threads would share it.
+        lease = uow.leases.take(f"connection:{command.connection_id}", f"{command.holder}/{ids.new()}")
         if lease is None:
-            raise TemporaryFailure("another process is renewing the access token of this connection")
+            raise TemporaryFailure("the access token of this connection is being renewed")
         connection = _find(uow, command.connection_id)
-        if connection.tokens is None:
-            raise ConsentLost(f"connection {connection.name!r} waits for a person's consent")
-        tokens = _opened(connection.tokens, secrets)
-        if is_fresh(tokens, now=clock.now()) and connection.refreshing_since is None and not force:
-            uow.leases.release(lease)
-            uow.commit()
+        tokens = _tokens(connection, secrets)
+        if not due(tokens) and connection.refreshing_since is None:
             return tokens
         uow.connections.save(evolve(connection, refreshing_since=clock.now()))
         uow.commit()
@@ -242,23 +258,44 @@ def _renew(
             connection.settings, secret_settings_of(connection, secrets), tokens=tokens, now=clock.now()
         )
     except NotExpired:
-        fresh = tokens
+        fresh = kept_in_use(tokens, now=clock.now())
     except ConsentLost:
-        _keep(connection.refused(), lease, uows)
+        _keep(connection, Connection.refused, lease, uows)
         raise
     except OrderSyncError:
         _release(lease, uows)
         raise
-    _keep(connection.authorised(_sealed(fresh, secrets)), lease, uows)
+    sealed = _sealed(fresh, secrets)
+    _keep(connection, lambda present: present.authorised(sealed), lease, uows)
     return fresh
 
 
-def _keep(connection: Connection, lease: Lease, uows: Opens[ConnectionsUnitOfWork]) -> None:
-    with uows() as uow:
-        uow.leases.hold(lease)
-        uow.connections.save(connection)
-        uow.leases.release(lease)
-        uow.commit()
+def _keep(
+    renewed: Connection, outcome: Callable[[Connection], Connection], lease: Lease, uows: Opens[ConnectionsUnitOfWork]
+) -> None:
+    """Keep how a renewal came out. Tried several times, because the old refresh token is spent by now.
+
+    Raises:
+        TemporaryFailure: it counts no more, because a person has consented anew or another caller took over.
+    """
+    for tries_left in reversed(range(TRIES_TO_KEEP)):
+        try:
+            with uows() as uow:
+                uow.leases.hold(lease)
+                present = _find(uow, renewed.id)
+                consented_anew = present.tokens != renewed.tokens
+                if not consented_anew:
+                    uow.connections.save(outcome(present))
+                uow.leases.release(lease)
+                uow.commit()
+            break
+        except LeaseLost as error:
+            raise TemporaryFailure("another caller took over the renewal of the access token") from error
+        except ChangedMeanwhile:
+            if not tries_left:
+                raise
+    if consented_anew:
+        raise TemporaryFailure("a person has consented anew while the access token was renewed")
 
 
 def _release(lease: Lease, uows: Opens[ConnectionsUnitOfWork]) -> None:
@@ -272,6 +309,12 @@ def _find(uow: ConnectionsUnitOfWork, id: Any) -> Connection:
     if connection is None:
         raise NotFound(f"there is no connection {id}")
     return connection
+
+
+def _tokens(connection: Connection, secrets: Secrets) -> TokenSet:
+    if connection.tokens is None or connection.state is not ConnectionState.CONNECTED:
+        raise ConsentLost(f"connection {connection.name!r} waits for a person's consent")
+    return _opened(connection.tokens, secrets)
 
 
 def _connector(connectors: Connectors, name: str) -> Connector:

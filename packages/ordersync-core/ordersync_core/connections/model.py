@@ -9,6 +9,7 @@ from uuid import UUID
 from attrs import evolve, field, frozen
 
 RENEW_IN_LAST = timedelta(seconds=30)
+ASK_AGAIN = timedelta(seconds=30)
 STATE_LIFE = timedelta(minutes=10)
 KEEP_ALIVE_EVERY = timedelta(days=7)
 
@@ -75,6 +76,17 @@ class AuthorisationState:
 def is_fresh(tokens: TokenSet, *, now: datetime) -> bool:
     """Whether the access token may be used as it is: it is not in its last 30 seconds."""
     return now < tokens.expires_at - RENEW_IN_LAST
+
+
+def is_unused_for_long(tokens: TokenSet, *, now: datetime) -> bool:
+    """Whether the refresh token has to be used lest it lapses."""
+    return now >= tokens.obtained_at + KEEP_ALIVE_EVERY
+
+
+def kept_in_use(tokens: TokenSet, *, now: datetime) -> TokenSet:
+    """The same tokens, of which the authorisation server says that they need no renewal yet: fresh for a while more,
+    so that it is not asked before each call."""
+    return evolve(tokens, expires_at=max(tokens.expires_at, now + RENEW_IN_LAST + ASK_AGAIN))
 
 
 def shown(connection: Connection) -> dict[str, Any]:

@@ -31,7 +31,7 @@ from ordersync_core.kernel.application import Application
 from ordersync_core.kernel.canonical import content_hash
 from ordersync_core.kernel.clock import Clock
 from ordersync_core.kernel.context import Context
-from ordersync_core.kernel.errors import Conflict, InvalidInput, NotFound, Stopping
+from ordersync_core.kernel.errors import Conflict, InvalidInput, NotFound, Stopping, TemporaryFailure
 from ordersync_core.kernel.lease import RENEW_EVERY, Heartbeat, Lease
 from ordersync_core.kernel.secrets import Secrets
 from ordersync_core.kernel.unit_of_work import Opens
@@ -121,8 +121,9 @@ def run_flow(
     )
     try:
         with heartbeat.every(RENEW_EVERY, lambda: _hold(run, uows=uows)):
-            execution = _apply_left_over(run, uows=uows, clock=clock)
+            execution = _apply_left_over(run, run.execution, uows=uows, clock=clock)
             execution = _read(run, execution, source, uows=uows, reads=reads, clock=clock, progress=progress)
+            execution = _apply_left_over(run, execution, uows=uows, clock=clock)
             execution = _delete_dropped(run, execution, uows=uows, clock=clock)
         return _finish(run, execution, uows=uows, clock=clock)
     except (Exception, Stopping):
@@ -178,9 +179,9 @@ def _begin(command: RunFlow, *, uows: Opens[FlowsUnitOfWork], mappings: Mappings
     )
 
 
-def _apply_left_over(run: _Run, *, uows: Opens[FlowsUnitOfWork], clock: Clock) -> Execution:
-    """Build records that were stored but never applied, or applied by an earlier version of the flow."""
-    execution = run.execution
+def _apply_left_over(run: _Run, execution: Execution, *, uows: Opens[FlowsUnitOfWork], clock: Clock) -> Execution:
+    """Build records that were stored but never applied, or applied by an earlier version of the flow, or that get
+    another try."""
     while True:
         with uows() as uow:
             uow.leases.hold(run.lease)
@@ -214,27 +215,39 @@ def _read(
         if execution.complete_read
         else nullcontext(None)
     )
+    all_told_apart = True
     with seen_keys as seen:
         for batch in batches(stream, BATCH):
             execution = _apply(run, execution, batch, uows=uows, clock=clock)
+            all_told_apart = all_told_apart and not batch.broken
             if seen is not None:
                 seen.add([record.key for record in batch.records])
             progress.tell(Progress(done=execution.counts.read, text=f"{entity}s read"))
-        if seen is not None:
+        # An entry that cannot be told apart may be any of the records that seem to be missing.
+        if seen is not None and all_told_apart:
             _drop_missing(run, seen, uows=uows)
     return execution
 
 
 def batches(pages: Iterable[SourcePage], size: int) -> Iterator[SourcePage]:
-    """Whole pages put together until at least `size` records; the cursor is the last page's."""
+    """Whole pages put together until at least `size` records; the cursor is the last page's.
+
+    When the source fails for now, what it brought before comes first: the next attempt goes on from there.
+    """
     held: list[SourcePage] = []
-    for page in pages:
-        held.append(page)
-        if sum(len(page.records) for page in held) >= size:
-            yield _together(held)
-            held = []
+    failure: TemporaryFailure | None = None
+    try:
+        for page in pages:
+            held.append(page)
+            if sum(len(page.records) for page in held) >= size:
+                yield _together(held)
+                held = []
+    except TemporaryFailure as error:
+        failure = error
     if held:
         yield _together(held)
+    if failure is not None:
+        raise failure
 
 
 def _together(pages: Sequence[SourcePage]) -> SourcePage:
@@ -255,13 +268,18 @@ def _apply(
         uow.leases.hold(run.lease)
         raw = _raw(uow, run.flow, run.connection)
         known = raw.known([r.key for r in records] + [t.key for t in batch.tombstones])
+        removed = _tombstoned(batch, records, known)
+        # Before the plan: what is removed gives up its code to a record of this batch that was made anew with it.
+        newly_dropped = raw.drop(removed)
         detected = detect(records, known, flow_version=run.flow.version)
         planned = _plan(uow, raw, detected.changed, run=run, clock=clock)
         _write(uow, planned, run=run)
         raw.save(planned.records)
         raw.mark(detected.returned)
+        raw.drop(removed)
+        if newly_dropped or planned.deleted:
+            _try_refused_again(uow, raw, run=run)
         _quarantine_broken(uow, batch, run=run, clock=clock)
-        raw.drop(_tombstoned(batch, records, known))
         if batch.cursor is not None:
             raw.save_cursor(batch.cursor)
         counts = planned.counts.plus(
@@ -329,8 +347,15 @@ def _drop_missing(run: _Run, seen: KeysSeen, *, uows: Opens[FlowsUnitOfWork]) ->
     for keys in seen.missing(BATCH):
         with uows() as uow:
             uow.leases.hold(run.lease)
-            _raw(uow, run.flow, run.connection).drop(keys)
+            raw = _raw(uow, run.flow, run.connection)
+            if raw.drop(keys):
+                _try_refused_again(uow, raw, run=run)
             uow.commit()
+
+
+def _try_refused_again(uow: FlowsUnitOfWork, raw: RawRepository, *, run: _Run) -> None:
+    """Codes have become free: one of them may be what a record in quarantine was refused for."""
+    raw.reset_applied(uow.quarantine.keys(run.flow.kind))
 
 
 def _delete_dropped(run: _Run, execution: Execution, *, uows: Opens[FlowsUnitOfWork], clock: Clock) -> Execution:
@@ -342,7 +367,7 @@ def _delete_dropped(run: _Run, execution: Execution, *, uows: Opens[FlowsUnitOfW
     if not deletions_allowed(
         dropped,
         known=known,
-        read=execution.counts.read,
+        read=known - dropped,  # not the count of the run, which has in it what was built without being read
         complete_read=execution.complete_read,
         confirmed=run.command.confirm_deletions,
         guard=run.flow.guard,
@@ -355,7 +380,9 @@ def _delete_dropped(run: _Run, execution: Execution, *, uows: Opens[FlowsUnitOfW
             records: list[KnownRecord] = raw.dropped(BATCH)
             if not records:
                 return execution
-            kept = uow.items.get(sorted({ItemCode(r.code) for r in records if r.code is not None}))
+            codes = {ItemCode(r.code) for r in records if r.code is not None}
+            taken_over = raw.holders(sorted(codes))
+            kept = uow.items.get(sorted(code for code in codes if code not in taken_over))
             uow.items.delete(list(kept))
             uow.tell(*(delete(item) for item in kept.values()))
             raw.delete([record.key for record in records])

@@ -49,7 +49,8 @@ class RawRepository(Protocol):
         ...
 
     def holders(self, codes: Sequence[str]) -> Mapping[str, str]:
-        """For each of the codes that stored records were built into: the key of that record."""
+        """For each of the codes that stored records were built into: the key of that record. What the source dropped
+        holds no code any more."""
         ...
 
     def drop(self, keys: Sequence[str]) -> int:

@@ -60,7 +60,9 @@ outbox = Table(
 # Written out in each statement: a partial index serves only those that name its condition.
 is_unnumbered = and_(outbox.c.number.is_(None), outbox.c.absorbed_by.is_(None))
 is_numbered = outbox.c.number.is_not(None)
-has_no_outcome = and_(outbox.c.number.is_not(None), outbox.c.handled_at.is_(None))
+# A row has `ticket_at` from its number on until it has an outcome. To name the number too would lead SQLite to read all
+# that have one.
+has_no_outcome = outbox.c.ticket_at.is_not(None)
 
 Index("ix_outbox_unnumbered", outbox.c.order, postgresql_where=is_unnumbered, sqlite_where=is_unnumbered)
 Index("uq_outbox_number", outbox.c.number, unique=True, postgresql_where=is_numbered, sqlite_where=is_numbered)

@@ -288,6 +288,16 @@ class RawRecordsContract(DatabasesContract):
             assert raw.holders(["A", "B", "a"]) == {"A": "K-1", "B": "K-2"}
             assert raw.holders([]) == {}
 
+    def test_what_the_source_dropped_holds_no_code(self, databases: Databases) -> None:
+        place = new_id()
+        save(databases, place, an_applied_record("K-1", code="A", dropped=True), an_applied_record("K-2", code="B"))
+        with open_tenant(databases) as uow:
+            assert uow.raw(CONNECTOR, place, ENTITY).holders(["A", "B"]) == {"B": "K-2"}
+
+        save(databases, place, an_applied_record("K-3", code="A"))
+        with open_tenant(databases) as uow:
+            assert uow.raw(CONNECTOR, place, ENTITY).holders(["A", "B"]) == {"A": "K-3", "B": "K-2"}
+
     def test_what_the_source_dropped_is_marked_once(self, databases: Databases) -> None:
         place = new_id()
         save(databases, place, *(an_applied_record(key) for key in "CABD"))

@@ -75,8 +75,9 @@ class MemoryRawRepository:
 
     def holders(self, codes: Sequence[str]) -> Mapping[str, str]:
         wanted = set(codes)
-        latest_first = sorted(self._rows(), key=_key, reverse=True)
-        return {r.known.code: r.known.key for r in latest_first if r.known.code is not None and r.known.code in wanted}
+        present = (record.known for record in self._rows() if not record.known.dropped)
+        latest_first = sorted(present, key=lambda known: known.key, reverse=True)
+        return {known.code: known.key for known in latest_first if known.code is not None and known.code in wanted}
 
     def drop(self, keys: Sequence[str]) -> int:
         return sum(

@@ -86,7 +86,7 @@ def _messaging() -> None:
         "ix_outbox_owed",
         "outbox",
         ["ticket_at"],
-        where="number IS NOT NULL AND handled_at IS NULL",
+        where="ticket_at IS NOT NULL",
     )
     _partial_index(
         "ix_outbox_unnumbered",
