@@ -26,7 +26,7 @@ FULL: dict[str, Any] = {
     ],
     "attachments": [{"file_name": "a.pdf", "content_type": "application/pdf", "content_hash": "cd" * 32, "blob": "c"}],
     "stocks": [{"warehouse": "main", "quantity": "3.50"}],
-    "restock_orders": [{"warehouse": "main", "quantity": "5", "expected_date": "2026-04-01T00:00:00+00:00"}],
+    "restock_orders": [{"warehouse": "main", "quantity": "5", "expected_date": "2026-04-01T00:00:00.000000Z"}],
 }
 
 

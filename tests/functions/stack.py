@@ -70,10 +70,16 @@ class Stack:
 
     def rows(self, database: str, statement: str) -> list[tuple[Any, ...]]:
         """What lies in "admin", "queues" or a tenant's database, read without any adapter."""
-        folder = self.settings.state
-        file = folder / f"{database}.db" if database in ("admin", "queues") else folder / "tenants" / f"{database}.db"
-        with closing(sqlite3.connect(file)) as connection:
+        with closing(sqlite3.connect(self._file(database))) as connection:
             return connection.execute(statement).fetchall()
+
+    def write(self, database: str, statement: str) -> None:
+        with closing(sqlite3.connect(self._file(database))) as connection, connection:
+            connection.execute(statement)
+
+    def _file(self, database: str) -> Path:
+        folder = self.settings.state
+        return folder / f"{database}.db" if database in ("admin", "queues") else folder / "tenants" / f"{database}.db"
 
     def states(self, code: str = "demo") -> dict[str, int]:
         """How many deliveries are in each state."""

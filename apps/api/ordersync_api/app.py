@@ -19,7 +19,7 @@ from ordersync_api.metrics import Metrics
 from ordersync_api.openapi import describe
 from ordersync_api.operations import Operation
 from ordersync_api.problems import problem_of
-from ordersync_api.resources import Resource
+from ordersync_api.resources import REQUEST_ID, Resource
 from ordersync_core.kernel.application import Application
 from ordersync_core.kernel.ids import Ids
 
@@ -63,7 +63,7 @@ def build_app(
 
 async def _problem(request: Request, error: Exception) -> Response:
     """What Starlette itself refuses, such as an unknown address."""
-    return problem_of(error).response()
+    return problem_of(error, request.scope[REQUEST_ID]).response()
 
 
 def _routes(operations: Iterable[Operation], shell: Shell) -> Iterable[Route]:

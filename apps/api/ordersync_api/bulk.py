@@ -8,7 +8,7 @@ import msgspec
 from attrs import frozen
 
 from ordersync_api.decoding import parse_object
-from ordersync_api.problems import BodyTooLarge, problem_of
+from ordersync_api.problems import BodyTooLarge, Problem
 from ordersync_core.items.model import Item, ItemCode, put
 from ordersync_core.items.ports import ItemsUnitOfWork
 from ordersync_core.kernel.clock import Clock
@@ -55,38 +55,48 @@ class _Row:
     item: Item | None
     error: Exception | None = None
 
-    def result(self, status: int, error: Exception | None = None) -> bytes:
-        problem = None if error is None else problem_of(error)
-        shown: dict[str, Any] = {
-            "row": self.number,
-            "status": status if problem is None else problem.status,
-            "code": self.code,
-            "problem": None if problem is None else problem.document(),
-        }
+    def result(self, status: int) -> bytes:
+        return self._line(status, None)
+
+    def refusal(self, problem: Problem) -> bytes:
+        return self._line(problem.status, problem.document())
+
+    def _line(self, status: int, problem: Mapping[str, Any] | None) -> bytes:
+        shown = {"row": self.number, "status": status, "code": self.code, "problem": problem}
         return msgspec.json.encode(shown) + b"\n"
 
 
-def results(upload: IO[bytes], store: Callable[[PutItems], frozenset[ItemCode]]) -> Iterator[bytes]:
-    """A line for each row of the upload that is not empty, in order, some rows at a time; closes the upload."""
+def results(
+    upload: IO[bytes], store: Callable[[PutItems], frozenset[ItemCode]], tell: Callable[[Exception], Problem]
+) -> Iterator[bytes]:
+    """A line for each row of the upload that is not empty, in order, some rows at a time; closes the upload.
+
+    store: puts the items of some rows and answers the codes of those that were created.
+    tell: what the caller is told of an error.
+    """
     with upload:
         for chunk in _chunks(_rows(upload)):
-            yield b"".join(_stored(chunk, store))
+            yield b"".join(_stored(chunk, store, tell))
             time.sleep(PAUSE)
 
 
-def _stored(chunk: Sequence[_Row], store: Callable[[PutItems], frozenset[ItemCode]]) -> Iterator[bytes]:
+def _stored(
+    chunk: Sequence[_Row], store: Callable[[PutItems], frozenset[ItemCode]], tell: Callable[[Exception], Problem]
+) -> Iterator[bytes]:
     items = tuple(row.item for row in chunk if row.item is not None)
     created: frozenset[ItemCode] = frozenset()
-    failure: Exception | None = None
+    failure: Problem | None = None
     try:
         created = store(PutItems(items)) if items else created
     except Exception as error:  # told for each row it concerns; the rows after them have their own chance
-        failure = error
+        failure = tell(error)
     for row in chunk:
-        if row.item is None:
-            yield row.result(0, row.error)
+        if row.error is not None:
+            yield row.refusal(tell(row.error))
+        elif failure is not None:
+            yield row.refusal(failure)
         else:
-            yield row.result(201 if row.item.code in created else 200, failure)
+            yield row.result(201 if row.item is not None and row.item.code in created else 200)
 
 
 def _chunks(rows: Iterator[_Row]) -> Iterator[list[_Row]]:

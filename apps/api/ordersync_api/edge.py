@@ -55,7 +55,7 @@ class Edge:
         except ClientDisconnect:
             return
         except Exception as error:
-            problem = problem_of(error)
+            problem = problem_of(error, scope[REQUEST_ID])
             if told.started:
                 raise  # half an answer is out: breaking the connection is the only way to say so
             await problem.response()(scope, receive, told)

@@ -6,6 +6,7 @@
 
 import argparse
 import logging
+import signal
 import socket
 import sys
 
@@ -37,6 +38,8 @@ def main() -> int:
         "--proxies", metavar="ADDRESSES", default="", help="proxies whose X-Forwarded headers are believed"
     )
     arguments = parser.parse_args()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _end)
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     try:
         settings = load(ApiSettings)
@@ -45,6 +48,12 @@ def main() -> int:
         print(f"ordersync-api: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _end(*_: object) -> None:
+    """uvicorn raises the signal anew once it has ended. The process then ends in the usual way, so that what works
+    beside it, such as the thread of the wake-up hints, finishes too."""
+    raise SystemExit(0)
 
 
 def serve(api: Starlette, *, host: str = HOST, port: int, proxies: str = "") -> None:

@@ -166,8 +166,18 @@ class UnsupportedMediaType(HttpError):
         )
 
 
-def problem_of(error: Exception) -> Problem:
+def problem_of(error: Exception, request_id: str) -> Problem:
     """What the caller is told. What might give away our inside goes to the log instead."""
+    problem = _translated(error)
+    if problem.status >= 500:
+        unexpected = error if problem.status == 500 else None
+        _log.log(
+            logging.ERROR if unexpected else logging.WARNING, "request %s: %s", request_id, error, exc_info=unexpected
+        )
+    return problem
+
+
+def _translated(error: Exception) -> Problem:
     match error:
         case HttpError():
             return error.problem
@@ -192,10 +202,8 @@ def problem_of(error: Exception) -> Problem:
         case Conflict():
             return Problem(status=409, slug="conflict", title="It does not fit what is stored", detail=str(error))
         case TemporaryFailure():
-            _log.warning("temporary failure: %s", error)
             return _away(error.retry_after)
         case PermanentFailure():
-            _log.error("permanent failure: %s", error)
             return Problem(
                 status=502,
                 slug="permanent-failure",
@@ -214,7 +222,6 @@ def problem_of(error: Exception) -> Problem:
                 detail=str(error.detail),
                 headers=error.headers or {},
             )
-    _log.error("unexpected %s", type(error).__name__, exc_info=error)
     return Problem(
         status=500,
         slug="internal-error",

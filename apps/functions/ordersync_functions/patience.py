@@ -6,13 +6,16 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from typing import Final, TypeVar
 
-from ordersync_core.kernel.errors import ChangedMeanwhile, TemporaryFailure
+from ordersync_core.kernel.errors import Conflict, NotFound, TemporaryFailure
 from ordersync_functions.troubles import Troubles
 
 R = TypeVar("R")
 
 PATIENCE: Final = 60.0
 """Seconds after which work is let go: its row owes another ticket then."""
+
+FOR_NOW: Final = (TemporaryFailure, NotFound, Conflict)
+"""An active administration has a database: one that is missing, or is another tenant's, is being restored or moved."""
 
 
 class Unreachable(Exception):
@@ -49,7 +52,7 @@ class Patience:
         while True:
             try:
                 result = await loop.run_in_executor(self._threads, call)
-            except (TemporaryFailure, ChangedMeanwhile) as error:
+            except FOR_NOW as error:
                 wait = self._troubles.failed(administration, error)
                 self._on_trouble(administration)
                 if self._stop.is_set() or time.monotonic() + wait > until:

@@ -13,6 +13,7 @@ from ordersync_api.decoding import entity_tags, merge_patch, together
 from ordersync_api.exporting import exported
 from ordersync_api.media import CSV, JSON, MERGE_PATCH, NDJSON
 from ordersync_api.operations import Operations
+from ordersync_api.problems import problem_of
 from ordersync_api.shapes import BulkResult, ItemPage, ItemShown
 from ordersync_api.values import SearchText
 from ordersync_core.administrations.model import Role
@@ -131,7 +132,12 @@ def delete_item(call: Call, code: ItemCode) -> Answer:
 def put_many_items(call: Call, upload: IO[bytes]) -> Response:
     """Create or replace many items, one a line; the answer has a line for each, in order. Rows take effect some
     hundred at a time, and a refused one does not disturb the others."""
-    return StreamingResponse(results(upload, lambda command: call.run(put_items, command)), media_type=NDJSON)
+    lines = results(
+        upload,
+        lambda command: call.run(put_items, command),
+        lambda error: problem_of(error, call.context.correlation_id),
+    )
+    return StreamingResponse(lines, media_type=NDJSON)
 
 
 def shown(item: Item) -> dict[str, Any]:

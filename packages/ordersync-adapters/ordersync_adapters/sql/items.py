@@ -6,7 +6,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, delete, func, select, tuple_
+from sqlalchemy import ColumnElement, Connection, Select, delete, func, select, tuple_
 
 from ordersync_adapters.sql import bulk
 from ordersync_adapters.sql.bulk import among
@@ -54,27 +54,44 @@ def to_row(item: Item) -> dict[str, Any]:
     }
 
 
-def to_item(row: Row[Any]) -> Item:
+def to_item(row: Sequence[Any]) -> Item:
+    """From all columns, in the order of the table: to ask a row for each by name costs as much as all the rest."""
+    (
+        code,
+        name,
+        family_code,
+        unit,
+        units,
+        vat_tariff,
+        attributes,
+        images,
+        attachments,
+        stocks,
+        restock_orders,
+        _,
+        updated_at,
+    ) = row
     return Item(
-        code=_known_code(row.code),
-        name=LocalisedText(row.name),
-        family_code=row.family_code,
-        unit=row.unit,
-        units=tuple(RelatedUnit(unit=u["unit"], factor=Factor(Decimal(u["factor"]))) for u in row.units),
-        vat_tariff=None if row.vat_tariff is None else VatTariff(row.vat_tariff),
-        attributes=row.attributes,
-        images=tuple(Image(**image) for image in row.images),
-        attachments=tuple(Attachment(**attachment) for attachment in row.attachments),
-        stocks=tuple(Stock(warehouse=s["warehouse"], quantity=Decimal(s["quantity"])) for s in row.stocks),
-        restock_orders=tuple(
-            RestockOrder(
-                warehouse=r["warehouse"],
-                quantity=Decimal(r["quantity"]),
-                expected_date=datetime.fromisoformat(r["expected_date"]),
-            )
-            for r in row.restock_orders
-        ),
-        updated_at=row.updated_at,
+        code=_known_code(code),
+        name=LocalisedText(name),
+        family_code=family_code,
+        unit=unit,
+        units=tuple([RelatedUnit(unit=u["unit"], factor=Factor(Decimal(u["factor"]))) for u in units]),
+        vat_tariff=None if vat_tariff is None else VatTariff(vat_tariff),
+        attributes=attributes,
+        images=tuple([Image(**image) for image in images]),
+        attachments=tuple([Attachment(**attachment) for attachment in attachments]),
+        stocks=tuple([Stock(warehouse=s["warehouse"], quantity=Decimal(s["quantity"])) for s in stocks]),
+        restock_orders=tuple([_to_restock_order(order) for order in restock_orders]),
+        updated_at=updated_at,
+    )
+
+
+def _to_restock_order(order: Mapping[str, str]) -> RestockOrder:
+    return RestockOrder(
+        warehouse=order["warehouse"],
+        quantity=Decimal(order["quantity"]),
+        expected_date=datetime.fromisoformat(order["expected_date"]),
     )
 
 

@@ -28,7 +28,10 @@ IDLE_SECONDS: Final = 4.0
 STALE_SECONDS: Final = 1.0
 """A kept connection that is closed shows it within this."""
 
-CONNECTIONS_PER_HOST: Final = 100
+CONNECTIONS_PER_HOST: Final = 200
+"""As many as are ever in flight: with fewer, one tenant's hanging requests would use up the time that another tenant's
+request to the same host has to connect."""
+
 _RESOLVER_THREADS: Final = 32
 _LONGEST_ERROR: Final = 300
 

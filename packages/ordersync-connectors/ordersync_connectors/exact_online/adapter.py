@@ -3,13 +3,21 @@
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 from attrs import evolve
 
 from ordersync_connectors.exact_online.client import TIMEOUT, ExactClient, consent_url, request_tokens
-from ordersync_connectors.exact_online.mapping import ITEM_ASPECTS, ITEM_FIELDS, source_record, tombstone
+from ordersync_connectors.exact_online.mapping import (
+    DELETED_FIELDS,
+    ITEM_ASPECTS,
+    ITEM_FIELDS,
+    is_deleted_item,
+    source_record,
+    timestamp,
+    tombstone,
+)
 from ordersync_connectors.exact_online.settings import (
     HOSTS,
     SECRETS_SCHEMA,
@@ -23,17 +31,17 @@ from ordersync_core.connections.ports import (
     OpenConnection,
     Source,
     SourcePage,
-    SourceRecord,
 )
 from ordersync_core.kernel.clock import Clock
 from ordersync_core.kernel.decoding import decode
 from ordersync_core.kernel.errors import InvalidInput, Violation
 
+T = TypeVar("T")
+
 NAME = "exact_online"
 CODES_PER_CALL = 25
 """Conditions joined by `or` in one filter; integrators keep it that small."""
 
-DELETED_FIELDS = ("Timestamp", "EntityKey", "EntityType")
 FIRST_TIMESTAMP = 1
 
 
@@ -41,14 +49,21 @@ class ExactOnline:
     """The connector.
 
     allow_other_hosts: also call hosts that are not Exact's own, such as a sandbox.
+    sleep: waits that many seconds, at most 61.
     """
 
     def __init__(
-        self, clock: Clock, *, allow_other_hosts: bool = False, sleep: Callable[[float], None] = time.sleep
+        self,
+        clock: Clock,
+        *,
+        allow_other_hosts: bool = False,
+        sleep: Callable[[float], None] = time.sleep,
+        timeout: httpx.Timeout = TIMEOUT,
     ) -> None:
         self._clock = clock
         self._allow_other_hosts = allow_other_hosts
         self._sleep = sleep
+        self._timeout = timeout
 
     @property
     def description(self) -> ConnectorDescription:
@@ -110,7 +125,7 @@ class ExactOnline:
             access_token=connection.access_token,
             clock=self._clock,
             sleep=self._sleep,
-            http=httpx.Client(timeout=TIMEOUT, follow_redirects=False, trust_env=False),
+            http=self._http(),
         )
         return ItemSource(client)
 
@@ -125,8 +140,11 @@ class ExactOnline:
         exact = decode(dict(settings), ExactSettings)
         secret = decode(dict(secret_settings), ExactSecrets)
         app = {"client_id": exact.client_id, "client_secret": secret.client_secret}
-        with httpx.Client(timeout=TIMEOUT, follow_redirects=False, trust_env=False) as http:
+        with self._http() as http:
             return request_tokens(http, exact.host, {**form, **app}, now=now)
+
+    def _http(self) -> httpx.Client:
+        return httpx.Client(timeout=self._timeout, follow_redirects=False, trust_env=False)
 
 
 class ItemSource:
@@ -163,9 +181,9 @@ class ItemSource:
 
     def _deleted(self, place: dict[str, int]) -> Iterator[SourcePage]:
         for rows in self._client.pages("sync/Deleted", _after(place["deleted"], DELETED_FIELDS)):
-            place["deleted"] = max([place["deleted"], *(int(row["Timestamp"]) for row in rows)])
-            tombstones = [stone for stone in map(tombstone, rows) if stone is not None]
-            yield SourcePage(tombstones=tombstones, cursor=dict(place))
+            tombstones, broken = _each(tombstone, [row for row in rows if is_deleted_item(row)])
+            place["deleted"] = max([place["deleted"], *_each(timestamp, rows)[0]])
+            yield SourcePage(tombstones=tombstones, broken=broken, cursor=dict(place))
 
 
 def _after(timestamp: int, fields: Sequence[str]) -> dict[str, str]:
@@ -177,14 +195,20 @@ def _quoted(code: str) -> str:
 
 
 def _page(rows: Sequence[Mapping[str, Any]]) -> SourcePage:
-    records: list[SourceRecord] = []
+    records, broken = _each(source_record, rows)
+    return SourcePage(records=records, broken=broken)
+
+
+def _each(read: Callable[[Mapping[str, Any]], T], rows: Sequence[Mapping[str, Any]]) -> tuple[list[T], list[Any]]:
+    """What the rows were read as, and those that could not be read, each with the reason."""
+    values: list[T] = []
     broken: list[tuple[Any, str]] = []
     for row in rows:
         try:
-            records.append(source_record(row))
+            values.append(read(row))
         except InvalidInput as error:
             broken.append((row, str(error)))
-    return SourcePage(records=records, broken=broken)
+    return values, broken
 
 
 def _violations(value: Mapping[str, Any], kind: type[Any], pointer: str) -> tuple[Violation, ...]:

@@ -19,7 +19,7 @@ TIMEOUT = httpx.Timeout(30.0, connect=5.0)
 WAITS = (1.0, 3.0)
 """Seconds before the second and the third try of one request."""
 
-LONGEST_WAIT = 62.0
+LONGEST_WAIT = 61.0
 """Seconds that a client waits by itself: the minute limit. Anything longer is for the run to wait out."""
 
 MARGIN = 1.0

@@ -1,6 +1,7 @@
 """From Exact Online's rows to OrderSync's values: read this first. The field names are Exact's."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -9,9 +10,6 @@ from ordersync_core.connections.ports import SourceRecord, Tombstone
 from ordersync_core.items.model import Item, ItemCode, VatTariff
 from ordersync_core.kernel.errors import InvalidInput
 from ordersync_core.kernel.localised import localised_text
-
-ITEM_ENTITY_TYPE = 9
-"""What `sync/Deleted` calls an item."""
 
 ITEM_FIELDS = (
     "ID",
@@ -34,56 +32,50 @@ ITEM_FIELDS = (
 )
 """What is read of an item. `Timestamp` comes beside it and is no content."""
 
-ITEM_ASPECTS = ("name", "family_code", "unit", "vat_tariff", "attributes")
+DELETED_FIELDS = ("Timestamp", "EntityKey", "EntityType")
 
-_ATTRIBUTES = {
-    "ExtraDescription": "extra_description",
-    "Barcode": "barcode",
-    "IsSalesItem": "is_sales_item",
-    "IsStockItem": "is_stock_item",
-    "IsWebshopItem": "is_webshop_item",
-    "StartDate": "start_date",
-    "EndDate": "end_date",
-    "NetWeight": "net_weight",
-    "GrossWeight": "gross_weight",
-    "NetWeightUnit": "weight_unit",
-    "SearchCode": "search_code",
-}
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_BYTE_FLAGS = {"IsWebshopItem"}
-_DATES = {"StartDate", "EndDate"}
+ITEM_ENTITY_TYPE = 9
+"""What `sync/Deleted` calls an item."""
+
+ITEM_ASPECTS = ("name", "family_code", "unit", "vat_tariff", "attributes")
 
 
 def source_record(row: Mapping[str, Any]) -> SourceRecord:
     """A row of `sync/Logistics/Items` or `logistics/Items`; InvalidInput when it cannot be told which item it is."""
-    key = row.get("ID")
-    if not isinstance(key, str) or not key:
-        raise InvalidInput("the row has no ID")
     return SourceRecord(
-        key=key, version=_timestamp(row), raw={name: row.get(name) for name in ITEM_FIELDS if name in row}
+        key=_guid(row, "ID"),
+        version=None if row.get("Timestamp") is None else timestamp(row),
+        raw={name: row[name] for name in ITEM_FIELDS if name in row},
     )
 
 
-def tombstone(row: Mapping[str, Any]) -> Tombstone | None:
-    """A row of `sync/Deleted`; None when it is not about an item."""
-    if row.get("EntityType") != ITEM_ENTITY_TYPE:
-        return None
-    return Tombstone(key=str(row["EntityKey"]), version=_timestamp(row))
+def is_deleted_item(row: Mapping[str, Any]) -> bool:
+    """Whether a row of `sync/Deleted`, which tells of everything a company keeps, is about an item."""
+    return row.get("EntityType") == ITEM_ENTITY_TYPE
 
 
-def _timestamp(row: Mapping[str, Any]) -> int | None:
-    """An Int64: a string of digits, and None on resources that have none."""
-    value = row.get("Timestamp")
-    if value is None:
-        return None
-    try:
-        return int(value)
-    except (TypeError, ValueError):
-        raise InvalidInput(f"the row's Timestamp {value!r} is not a number") from None
+def tombstone(row: Mapping[str, Any]) -> Tombstone:
+    """A row of `sync/Deleted`; InvalidInput when it cannot be told what was deleted."""
+    return Tombstone(key=_guid(row, "EntityKey"), version=timestamp(row))
+
+
+def timestamp(row: Mapping[str, Any]) -> int:
+    """The row's place in the history of the company; an Int64, so a string of digits."""
+    digits = str(row.get("Timestamp"))
+    if not re.fullmatch(r"\d{1,18}", digits, re.ASCII):
+        raise InvalidInput(f"the row's Timestamp {digits!r} is not a number")
+    return int(digits)
+
+
+def _guid(row: Mapping[str, Any], name: str) -> str:
+    key = row.get(name)
+    if not isinstance(key, str) or not key:
+        raise InvalidInput(f"the row has no {name}")
+    return key
 
 
 def item(raw: Mapping[str, Any], settings: Mapping[str, Any]) -> Item:
-    """An item from a row. Fixed-length columns are padded with blanks, so every text is trimmed."""
+    """An item from a row; InvalidInput naming what is wrong with it."""
     code, description = _text(raw, "Code"), _text(raw, "Description")
     if code is None:
         raise InvalidInput("the item has no Code")
@@ -108,39 +100,68 @@ def _vat_tariff(raw: Mapping[str, Any], settings: Mapping[str, Any]) -> VatTarif
 
 
 def _attributes(raw: Mapping[str, Any]) -> dict[str, Any]:
-    values = {name: _attribute(raw, source) for source, name in _ATTRIBUTES.items()}
+    """What the row has no value for is left out."""
+    values = {name: read(raw, field) for field, (name, read) in _ATTRIBUTES.items()}
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _attribute(raw: Mapping[str, Any], name: str) -> Any:
-    value = raw.get(name)
-    if value is None:
-        return None
-    if isinstance(value, bool):
-        return value
-    if name in _BYTE_FLAGS:
-        return value == 1
-    if name in _DATES:
-        return date(value)
-    if isinstance(value, int | float):
-        return format(Decimal(str(value)), "f")
-    return _text(raw, name)
-
-
 def _text(raw: Mapping[str, Any], name: str) -> str | None:
+    """Fixed-length columns are padded with blanks, so every text is trimmed; an empty one is none."""
     value = raw.get(name)
     if value is None:
         return None
-    if not isinstance(value, str):
+    if not isinstance(value, str) or "\x00" in value:
         raise InvalidInput(f"{name} {value!r} is not a text")
     return value.strip() or None
 
 
-def date(value: Any) -> str:
-    """`/Date(1782345600000)/` as 2026-06-25: the milliseconds are the site's wall time written as if it were UTC."""
-    digits = str(value).removeprefix("/Date(").removesuffix(")/").split("+")[0]
+def _flag(raw: Mapping[str, Any], name: str) -> bool | None:
+    """A Boolean, or a Byte of 0 or 1: which of them a flag is differs from field to field."""
+    value = raw.get(name)
+    if value not in (None, 0, 1) or isinstance(value, float):
+        raise InvalidInput(f"{name} {value!r} is neither true nor false")
+    return None if value is None else bool(value)
+
+
+def _number(raw: Mapping[str, Any], name: str) -> str | None:
+    """A Double, spelled the same however it came: 100, 100.0 and 1e2 are "100"."""
+    value = raw.get(name)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise InvalidInput(f"{name} {value!r} is not a number")
+    digits = format(Decimal(str(value)), "f")
+    if "." in digits:
+        digits = digits.rstrip("0").rstrip(".")
+    return "0" if digits == "-0" else digits
+
+
+def _date(raw: Mapping[str, Any], name: str) -> str | None:
+    """`/Date(1782345600000)/` as 2026-06-25: the milliseconds are the site's wall time written as if it were UTC.
+    Old data has an offset such as +0200 behind them, which changes nothing."""
+    value = raw.get(name)
+    if value is None:
+        return None
+    found = re.fullmatch(r"/Date\((-?\d{1,15})([+-]\d{4})?\)/", str(value), re.ASCII)
     try:
-        milliseconds = int(digits)
-    except ValueError:
-        raise InvalidInput(f"{value!r} is not a date") from None
-    return (_EPOCH + timedelta(milliseconds=milliseconds)).date().isoformat()
+        if found is not None:
+            return (_EPOCH + timedelta(milliseconds=int(found[1]))).date().isoformat()
+    except OverflowError:
+        pass
+    raise InvalidInput(f"{name} {value!r} is not a date")
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_ATTRIBUTES: Mapping[str, tuple[str, Callable[[Mapping[str, Any], str], Any]]] = {
+    "ExtraDescription": ("extra_description", _text),
+    "Barcode": ("barcode", _text),
+    "IsSalesItem": ("is_sales_item", _flag),
+    "IsStockItem": ("is_stock_item", _flag),
+    "IsWebshopItem": ("is_webshop_item", _flag),
+    "StartDate": ("start_date", _date),
+    "EndDate": ("end_date", _date),
+    "NetWeight": ("net_weight", _number),
+    "GrossWeight": ("gross_weight", _number),
+    "NetWeightUnit": ("weight_unit", _text),
+    "SearchCode": ("search_code", _text),
+}

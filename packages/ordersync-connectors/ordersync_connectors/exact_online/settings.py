@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping
 from typing import Any, NewType
+from urllib.parse import urlsplit
 
 from attrs import field, frozen
 
 from ordersync_core.items.model import VatTariff
 from ordersync_core.kernel.decoding import register, text
+from ordersync_core.kernel.localised import localised_text
 
 HOSTS = (
     "https://start.exactonline.nl",
@@ -21,14 +23,34 @@ HOSTS = (
 Host = NewType("Host", str)
 """Scheme and name of a country's site, without a path."""
 
+Division = NewType("Division", int)
+"""The number of a company; above zero."""
+
 Filled = NewType("Filled", str)
+
+Language = NewType("Language", str)
+"""A language tag such as en or nl-BE."""
 
 
 def _host(value: Any) -> Host:
     host = text(value).rstrip("/")
-    if not host.startswith(("https://", "http://")) or "/" in host.split("//", 1)[1] or "@" in host:
+    parts = urlsplit(host)
+    if parts.scheme not in ("https", "http") or not parts.hostname or host != f"{parts.scheme}://{parts.netloc}":
         raise ValueError(f"must be the address of an Exact Online site such as {HOSTS[0]}")
+    if "@" in parts.netloc:
+        raise ValueError("must not hold a user or a password")
     return Host(host)
+
+
+def _division(value: Any) -> Division:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ValueError("must be the number of a division, such as 124132")
+    return Division(value)
+
+
+def _language(value: Any) -> Language:
+    localised_text({text(value): ""})
+    return Language(value)
 
 
 def _filled(value: Any) -> Filled:
@@ -39,7 +61,9 @@ def _filled(value: Any) -> Filled:
 
 
 register(Host, _host)
+register(Division, _division)
 register(Filled, _filled)
+register(Language, _language)
 
 
 @frozen(kw_only=True)
@@ -51,9 +75,9 @@ class ExactSettings:
     """
 
     host: Host = Host(HOSTS[0])
-    division: int
+    division: Division
     client_id: Filled
-    language: str = "en"
+    language: Language = Language("en")
     vat_tariffs: Mapping[str, VatTariff] = field(factory=dict)
 
 
@@ -68,7 +92,7 @@ SETTINGS_SCHEMA: Mapping[str, Any] = {
     "additionalProperties": False,
     "properties": {
         "host": {"type": "string", "title": "Site", "default": HOSTS[0], "examples": list(HOSTS)},
-        "division": {"type": "integer", "title": "Division"},
+        "division": {"type": "integer", "minimum": 1, "title": "Division"},
         "client_id": {"type": "string", "title": "Client id of the app registration"},
         "language": {"type": "string", "title": "Language of the item descriptions", "default": "en"},
         "vat_tariffs": {

@@ -1,6 +1,6 @@
 """Running a flow: read, detect, plan, apply, a batch at a time; then the deletions, with a guard."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -9,7 +9,7 @@ from attrs import evolve, frozen
 from ordersync_core.connections.commands import GetAccessToken
 from ordersync_core.connections.handlers import get_access_token, secret_settings_of
 from ordersync_core.connections.model import Connection
-from ordersync_core.connections.ports import Connectors, OpenConnection, Source, SourcePage
+from ordersync_core.connections.ports import Connectors, OpenConnection, Source, SourcePage, SourceRecord
 from ordersync_core.flows.commands import RetryQuarantined, RunFlow, SetUpFlow
 from ordersync_core.flows.model import (
     Counts,
@@ -327,19 +327,17 @@ def _quarantine_broken(uow: FlowsUnitOfWork, batch: SourcePage, *, run: _Run, cl
         )
 
 
-def _tombstoned(batch: SourcePage, records: Sequence[Any], known: Any) -> list[str]:
+def _tombstoned(batch: SourcePage, records: Sequence[SourceRecord], known: Mapping[str, KnownRecord]) -> list[str]:
     """Keys that the source removed, unless a record of the same batch or store is of a later version."""
-    versions: dict[str, int | None] = {key: record.source_version for key, record in known.items()}
-    versions |= {record.key: record.version for record in records}
+    versions = [(key, record.source_version) for key, record in known.items()]
+    versions += [(record.key, record.version) for record in records]
+    newest: dict[str, int] = {}
+    for key, version in versions:
+        newest[key] = max(newest.get(key, 0), version or 0)
     return [
         tombstone.key
         for tombstone in batch.tombstones
-        if tombstone.key in versions
-        and not (
-            tombstone.version is not None
-            and versions[tombstone.key] is not None
-            and (versions[tombstone.key] or 0) > tombstone.version
-        )
+        if tombstone.key in newest and (tombstone.version is None or newest[tombstone.key] <= tombstone.version)
     ]
 
 

@@ -14,10 +14,11 @@ from ordersync_core.items.notifications import (
     ItemDeletedNotification,
     ItemUpdatedNotification,
 )
-from ordersync_core.kernel.canonical import content_hash
+from ordersync_core.kernel.canonical import canonical_bytes, content_hash
 from ordersync_core.kernel.change import Change
 from ordersync_core.kernel.decoding import decimal, register, text
 from ordersync_core.kernel.localised import LocalisedText, localised_text
+from ordersync_core.kernel.moments import rfc3339
 
 MAXIMUM_CODE = 60
 
@@ -134,7 +135,7 @@ class Item:
                 {
                     "warehouse": r.warehouse,
                     "quantity": _decimal(r.quantity),
-                    "expected_date": r.expected_date.isoformat(),
+                    "expected_date": rfc3339(r.expected_date),
                 }
                 for r in self.restock_orders
             ],
@@ -174,7 +175,7 @@ def put(kept: Item | None, wanted: Item, *, at: datetime) -> Change[Item] | None
             notification=ItemCreatedNotification(key=str(wanted.code), after=content),
         )
     before = kept.content()
-    changed = {name: before[name] for name in content if before[name] != content[name]}
+    changed = {name: before[name] for name in content if _differs(kept, wanted, name)}
     if not changed:
         return None
     return Change(
@@ -182,6 +183,13 @@ def put(kept: Item | None, wanted: Item, *, at: datetime) -> Change[Item] | None
         after=after,
         notification=ItemUpdatedNotification(key=str(wanted.code), after=content, before=changed),
     )
+
+
+def _differs(kept: Item, wanted: Item, name: str) -> bool:
+    """By value and not by spelling: 1.0 is 1.00. JSON values of attributes are told apart strictly: 1 is not true."""
+    if name == "attributes":
+        return canonical_bytes(kept.attributes) != canonical_bytes(wanted.attributes)
+    return bool(getattr(kept, name) != getattr(wanted, name))
 
 
 def delete(kept: Item) -> Change[Item]:
