@@ -169,11 +169,10 @@ class UnsupportedMediaType(HttpError):
 def problem_of(error: Exception, request_id: str) -> Problem:
     """What the caller is told. What might give away our inside goes to the log instead."""
     problem = _translated(error)
-    if problem.status >= 500:
-        unexpected = error if problem.status == 500 else None
-        _log.log(
-            logging.ERROR if unexpected else logging.WARNING, "request %s: %s", request_id, error, exc_info=unexpected
-        )
+    if problem.status == 500:
+        _log.error("request %s: %s", request_id, error, exc_info=error)
+    elif problem.status > 500:
+        _log.warning("request %s: %s", request_id, error)
     return problem
 
 

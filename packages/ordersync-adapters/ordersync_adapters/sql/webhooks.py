@@ -331,6 +331,8 @@ def _owed(now: datetime, *, window: int) -> Select[Any]:
         .select_from(webhook_rows)
         .outerjoin(out, out.c.webhook_id == webhook_rows.c.id)
         .cte("bounds")
+        # once for each webhook, and not once for each of its deliveries
+        .prefix_with("MATERIALIZED")
     )
     place = func.row_number().over(partition_by=delivery_rows.c.webhook_id, order_by=delivery_rows.c.position)
     let_in = (
