@@ -69,11 +69,11 @@ class Site:
     """owner, editor and reader are members of alpha only; `other` owns beta only; `both` owns both."""
 
     url: str
-    application: Application
-    issuer: LocalIssuer
-    client: httpx.Client
-    openapi: Mapping[str, Any] = field(factory=dict)
-    _tokens: dict[str, str] = field(factory=dict)
+    application: Application = field(repr=False)
+    issuer: LocalIssuer = field(repr=False)
+    client: httpx.Client = field(repr=False)
+    openapi: Mapping[str, Any] = field(factory=dict, repr=False)
+    _tokens: dict[str, str] = field(factory=dict, repr=False)
 
     def token(self, subject: str) -> str:
         if subject not in self._tokens:

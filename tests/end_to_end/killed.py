@@ -48,14 +48,20 @@ def between_response_and_record() -> None:
 
 def between_two_batches() -> None:
     """The job: one batch is committed, the next is not begun."""
-    commit = SqlUnitOfWork.commit
+    tell, commit = SqlUnitOfWork.tell, SqlUnitOfWork.commit
+    told: set[int] = set()
+
+    def noted(uow: Any, *changes: Any) -> None:
+        tell(uow, *changes)
+        if changes:
+            told.add(id(uow))
 
     def killed(uow: Any) -> None:
-        told = bool(uow._outbox_rows)
         commit(uow)
-        if told:
+        if id(uow) in told:
             die()
 
+    _replace(SqlUnitOfWork, "tell", noted)
     _replace(SqlUnitOfWork, "commit", killed)
 
 

@@ -130,12 +130,13 @@ def _arguments(operation: Operation, request: Request, content: bytes | None) ->
 
 
 def _path_arguments(operation: Operation, given: Mapping[str, str]) -> dict[str, Any]:
-    """A part of the address that cannot name anything names nothing: NotFound."""
+    """A part of the address that cannot name anything names nothing: NotFound. One that is taken as text is checked by
+    the endpoint, which may be about to give it a meaning."""
     arguments: dict[str, Any] = {}
     for name, kind in operation.path_parameters.items():
         text = unquote(given[name])
         try:
-            arguments[name] = decode(text, kind)
+            arguments[name] = text if kind is str else decode(text, kind)
         except InvalidInput:
             raise NotFound(f"there is no {operation.tag} {text}") from None
     return arguments

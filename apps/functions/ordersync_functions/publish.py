@@ -1,5 +1,6 @@
 """publish_outbox: number and send what waits, for every administration that has work."""
 
+import contextlib
 import logging
 import threading
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -26,6 +27,8 @@ PATIENCE: Final = timedelta(seconds=2)
 SWEEP_EVERY: Final = timedelta(seconds=1)
 SOONEST: Final = timedelta(milliseconds=50)
 LATEST_WHILE_DUE: Final = timedelta(seconds=5)
+SOON: Final = timedelta(seconds=1)
+"""A next visit that is nearer than this is kept in this process: the timer, which looks for rows, is no finer."""
 
 _log = logging.getLogger("ordersync.functions")
 
@@ -51,12 +54,15 @@ class Publisher:
         self._clock = clock
         self._sweep = sweep
         self._patience = patience
-        self._swept_at = clock.now()
+        # a process that begins visits everybody: the one before may have died with hints in its hand
+        self._swept_at = clock.now() - sweep
         self._troubles = Troubles("publish")
         self._visitors = ThreadPoolExecutor(VISITORS, thread_name_prefix="publish")
         self._busy: set[str] = set()
         self._again: set[str] = set()
+        self._soon: dict[str, threading.Timer] = {}
         self._fruitless: dict[str, int] = {}
+        self._closed = False
         self._lock = threading.Lock()
 
     def publish(self) -> None:
@@ -67,7 +73,12 @@ class Publisher:
         wait(visits, timeout=self._patience.total_seconds())
 
     def close(self) -> None:
-        """Visits under way end; those that wait for a thread are left to the next process."""
+        """Visits under way end; those that wait for a thread or a moment are left to the next process."""
+        with self._lock:
+            self._closed = True
+            soon, self._soon = self._soon, {}
+        for timer in soon.values():
+            timer.cancel()
         self._visitors.shutdown(wait=True, cancel_futures=True)
 
     def _swept(self) -> list[str]:
@@ -85,7 +96,10 @@ class Publisher:
                 self._again.add(administration)
                 return False
             self._busy.add(administration)
-            return True
+            timer = self._soon.pop(administration, None)
+        if timer is not None:
+            timer.cancel()
+        return True
 
     def _visit(self, administration: str) -> None:
         try:
@@ -98,9 +112,30 @@ class Publisher:
             self._busy.discard(administration)
             if administration in self._again:
                 self._again.discard(administration)
-                next_visit = self._clock.now()
+                next_visit = self._clock.now() + SOONEST
         if next_visit is not None:
-            self._come_back(administration, next_visit)
+            wait_for = next_visit - self._clock.now()
+            if wait_for >= SOON or not self._revisit(administration, max(0.0, wait_for.total_seconds())):
+                self._leave_hint(administration, next_visit)
+
+    def _revisit(self, administration: str, seconds: float) -> bool:
+        """Visit it again after that time; False when this process is about to end."""
+        timer = threading.Timer(seconds, self._visit_again, (administration,))
+        timer.daemon = True
+        with self._lock:
+            if self._closed:
+                return False
+            earlier, self._soon[administration] = self._soon.get(administration), timer
+        if earlier is not None:
+            earlier.cancel()
+        timer.start()
+        return True
+
+    def _visit_again(self, administration: str) -> None:
+        if self._begins(administration):
+            # the process may be about to end
+            with contextlib.suppress(RuntimeError):
+                self._visitors.submit(self._visit, administration)
 
     def _work_for(self, administration: str) -> datetime | None:
         """Send what is owed; answers when the tenant owes its next ticket, None when it owes none."""
@@ -126,7 +161,7 @@ class Publisher:
         self._fruitless[administration] = fruitless
         return now + min(SOONEST * (1 << min(fruitless, 10)), LATEST_WHILE_DUE)
 
-    def _come_back(self, administration: str, at: datetime) -> None:
+    def _leave_hint(self, administration: str, at: datetime) -> None:
         """Best effort: the sweep comes by in any case."""
         try:
             self._application.run(wake, Wake(administration=administration, at=at), platform(NAME))

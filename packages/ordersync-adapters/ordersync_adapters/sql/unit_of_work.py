@@ -131,9 +131,8 @@ class SqlUnitOfWork(SqlTransaction):
         now = self._clock.now()
         memory = self._remembered
         for notification in (change.notification for change in changes):
-            if notification is not None:
-                memory.told.append(outbox_row(notification, id=self._ids.new(), at=now, context=self._context))
-                memory.audited.append(audit_entry(notification, id=self._ids.new(), at=now, context=self._context))
+            memory.told.append(outbox_row(notification, id=self._ids.new(), at=now, context=self._context))
+            memory.audited.append(audit_entry(notification, id=self._ids.new(), at=now, context=self._context))
 
     def processed(self, handler: str, message_ids: Sequence[UUID]) -> frozenset[UUID]:
         return enter_inbox(self._connection, handler, message_ids, self._clock.now())

@@ -10,6 +10,7 @@ from attrs import asdict
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    FromClause,
     Row,
     Select,
     and_,
@@ -18,6 +19,7 @@ from sqlalchemy import (
     insert,
     or_,
     select,
+    true,
     union_all,
     update,
 )
@@ -32,6 +34,7 @@ from ordersync_adapters.sql.tables.webhooks import deliveries as delivery_rows
 from ordersync_adapters.sql.tables.webhooks import is_parked, is_waiting, owes_a_ticket
 from ordersync_adapters.sql.tables.webhooks import webhooks as webhook_rows
 from ordersync_adapters.sql.tickets import note_tickets
+from ordersync_adapters.sql.types import POSTGRES
 from ordersync_core.kernel.decoding import decode
 from ordersync_core.kernel.moments import rfc3339
 from ordersync_core.kernel.paging import Page, PageRequest
@@ -47,8 +50,6 @@ from ordersync_core.webhooks.model import (
     Webhook,
     WebhookState,
 )
-
-_NO_BOUND = 2**63 - 1
 
 
 def to_row(webhook: Webhook) -> dict[str, Any]:
@@ -226,7 +227,7 @@ class SqlDeliveries:
         return {id: counts.get(id, 0) for id in webhook_ids}
 
     def owed(self, now: datetime, *, window: int) -> list[Delivery]:
-        statement = _owed(now, window=window)
+        statement = _owed(now, window=window, on_postgres=self._connection.dialect.name == POSTGRES)
         return [to_delivery(row) for row in self._connection.execute(statement)]
 
     def ticketed(self, tickets: Sequence[Ticketed]) -> None:
@@ -302,47 +303,37 @@ class SqlDeliveries:
         return count
 
 
-def _owed(now: datetime, *, window: int) -> Select[Any]:
+def _owed(now: datetime, *, window: int, on_postgres: bool) -> Select[Any]:
     """Tickets that brought no outcome; and for each webhook the first ones, by position, that its window leaves room
-    for. Of a long backlog no more is read than the window: where that ends is found by the index first."""
-    due = and_(owes_a_ticket, delivery_rows.c.ticket_at <= now)
-    is_out = delivery_rows.c.tickets > 0
-    is_new = delivery_rows.c.tickets == 0
-    out = (
-        select(delivery_rows.c.webhook_id, func.count().label("count"))
-        .where(owes_a_ticket, is_out)
-        .group_by(delivery_rows.c.webhook_id)
-        .cte("out")
-    )
-    last_position = (
-        select(delivery_rows.c.position)
-        .where(due, is_new, delivery_rows.c.webhook_id == webhook_rows.c.id)
+    for. Each webhook is asked for a window of them, so that of a long backlog no more is read than that."""
+    of_webhook = and_(owes_a_ticket, delivery_rows.c.webhook_id == webhook_rows.c.id)
+    is_due = delivery_rows.c.ticket_at <= now
+    out = select(func.count()).where(of_webhook, delivery_rows.c.tickets > 0).correlate(webhook_rows).scalar_subquery()
+    first = (
+        select(delivery_rows if on_postgres else delivery_rows.c.id)
+        .where(of_webhook, delivery_rows.c.tickets == 0, is_due)
         .order_by(delivery_rows.c.position)
-        .offset(max(window, 1) - 1)
-        .limit(1)
-        .scalar_subquery()
+        .limit(window)
+        .correlate(webhook_rows)
     )
-    bounds = (
-        select(
-            webhook_rows.c.id,
-            (window - func.coalesce(out.c.count, 0)).label("room"),
-            func.coalesce(last_position, _NO_BOUND).label("last_position"),
-        )
-        .select_from(webhook_rows)
-        .outerjoin(out, out.c.webhook_id == webhook_rows.c.id)
-        .cte("bounds")
-        # once for each webhook, and not once for each of its deliveries
-        .prefix_with("MATERIALIZED")
+    # Written so that only one index seems to help: by moment or position the whole backlog would be read.
+    again = select(delivery_rows).where(
+        owes_a_ticket,
+        delivery_rows.c.webhook_id.in_(select(webhook_rows.c.id)),
+        delivery_rows.c.tickets > 0,
+        func.coalesce(delivery_rows.c.ticket_at, now) <= now,
     )
-    place = func.row_number().over(partition_by=delivery_rows.c.webhook_id, order_by=delivery_rows.c.position)
-    let_in = (
-        select(delivery_rows, place.label("place"), bounds.c.room)
-        .join(bounds, bounds.c.id == delivery_rows.c.webhook_id)
-        .where(due, is_new, delivery_rows.c.position <= bounds.c.last_position)
-        .subquery()
-    )
+    due: FromClause
+    if on_postgres:
+        due = first.lateral("due")
+        joined = webhook_rows.join(due, true())
+    else:
+        due = delivery_rows.alias("due")
+        joined = webhook_rows.join(due, due.c.id.in_(first))
+    place = func.row_number().over(partition_by=due.c.webhook_id, order_by=due.c.position)
+    let_in = select(*due.c, place.label("place"), (window - out).label("room")).select_from(joined).subquery()
     owed = union_all(
-        select(delivery_rows).where(due, is_out),
+        again,
         select(*(let_in.c[column.name] for column in delivery_rows.c)).where(let_in.c.place <= let_in.c.room),
     ).subquery()
     return select(owed).order_by(owed.c.webhook_id, owed.c.position)

@@ -123,7 +123,7 @@ def run_flow(
         with heartbeat.every(RENEW_EVERY, lambda: _hold(run, uows=uows)):
             execution = _apply_left_over(run, run.execution, uows=uows, clock=clock)
             execution = _read(run, execution, source, uows=uows, reads=reads, clock=clock, progress=progress)
-            execution = _apply_left_over(run, execution, uows=uows, clock=clock)
+            execution = _apply_left_over(run, execution, uows=uows, clock=clock, again=True)
             execution = _delete_dropped(run, execution, uows=uows, clock=clock)
         return _finish(run, execution, uows=uows, clock=clock)
     except (Exception, Stopping):
@@ -179,9 +179,13 @@ def _begin(command: RunFlow, *, uows: Opens[FlowsUnitOfWork], mappings: Mappings
     )
 
 
-def _apply_left_over(run: _Run, execution: Execution, *, uows: Opens[FlowsUnitOfWork], clock: Clock) -> Execution:
-    """Build records that were stored but never applied, or applied by an earlier version of the flow, or that get
-    another try."""
+def _apply_left_over(
+    run: _Run, execution: Execution, *, uows: Opens[FlowsUnitOfWork], clock: Clock, again: bool = False
+) -> Execution:
+    """Build records that were stored but never applied, or applied by an earlier version of the flow.
+
+    again: they get another try, so that one which is refused once more counts no second time.
+    """
     while True:
         with uows() as uow:
             uow.leases.hold(run.lease)
@@ -192,7 +196,10 @@ def _apply_left_over(run: _Run, execution: Execution, *, uows: Opens[FlowsUnitOf
             planned = _plan(uow, raw, left_over, run=run, clock=clock)
             _write(uow, planned, run=run)
             raw.mark([record.known for record in planned.records])
-            execution = execution.add(evolve(planned.counts, read=len(left_over)))
+            counts = evolve(planned.counts, quarantined=0) if again else planned.counts
+            execution = execution.add(
+                evolve(counts, read=counts.created + counts.updated + counts.unchanged + counts.quarantined)
+            )
             uow.executions.save(execution)
             uow.commit()
 

@@ -9,12 +9,8 @@ T_co = TypeVar("T_co", covariant=True)
 
 @frozen(kw_only=True)
 class Change(Generic[T_co]):
-    """A decision: what was, what shall be, and the fact to tell.
-
-    `before` is None for a creation, `after` for a deletion; `notification` is None for a change that is
-    audited but told to nobody.
-    """
+    """A decision: what was, what shall be, and the fact to tell. None: before a creation, after a deletion."""
 
     before: T_co | None
     after: T_co | None
-    notification: Notification | None
+    notification: Notification
