@@ -6,7 +6,7 @@ export UV_PYTHON_DOWNLOADS := never
 RUN := $(UV) run --frozen --no-sync
 ARGS ?=
 
-.PHONY: demo run test check format
+.PHONY: demo run test check bench format
 
 .venv/.synced: uv.lock pyproject.toml $(wildcard packages/*/pyproject.toml apps/*/pyproject.toml)
 	@[ -x "$(UV)" ] || command -v "$(UV)" >/dev/null || { $(PYTHON) -m venv .uv && .uv/bin/python -m pip install -q uv; }
@@ -29,6 +29,9 @@ check: .venv/.synced
 	@$(RUN) lint-imports
 	@$(RUN) deptry .
 	@for project in packages/* apps/*; do $(RUN) deptry --config $$project/pyproject.toml $$project || exit 1; done
+
+bench: .venv/.synced
+	@$(RUN) python bench/catalogue_sync.py $(ARGS)
 
 format: .venv/.synced
 	@$(RUN) ruff check --fix .

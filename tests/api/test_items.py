@@ -11,6 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from ordersync_core.items.model import Item
+from ordersync_core.kernel.canonical import canonical_bytes
+from ordersync_core.kernel.decoding import decode
 from ordersync_core.testing.strategies import items
 from tests.api.site import EDITOR, OWNER, Site, new_code
 
@@ -327,14 +329,14 @@ def events(api: Site) -> list[dict[str, Any]]:
 )
 @given(item=items())
 def test_an_item_survives_the_way_through_the_api(api: Site, item: Item) -> None:
-    content = item.content()
+    """By value: where an equal item is stored already, its spelling of numbers stays."""
     answer = api.client.put(
         f"{api.url}/v1/items/{quote(item.code, safe='').replace('.', '%2E')}",
-        json=content,
+        json=item.content(),
         headers={"Authorization": f"Bearer {api.token(OWNER)}"},
     )
     assert answer.status_code in (200, 201), answer.text
     read = api.call("GET", "/v1/items", params={"code": item.code})
     (shown,) = read.json()["data"]
-    shown.pop("updated_at")
-    assert shown == content
+    assert decode(shown, Item) == item
+    assert canonical_bytes(shown["attributes"]) == canonical_bytes(item.attributes)

@@ -74,7 +74,7 @@ REDIRECT_URI = "http://127.0.0.1:9/callback"
 FIRST_DAY = datetime(2024, 3, 4, 10, 0, tzinfo=UTC)
 """Long ago, so that no reset of the sandbox can be taken for one by the real clock in the header Date."""
 
-TIMEOUT = httpx.Timeout(1.0)
+TIMEOUT = httpx.Timeout(0.75)
 _KEYS = (Fernet.generate_key().decode(),)
 _numbers = itertools.count(1)
 
@@ -126,9 +126,10 @@ class Site:
         entries: list[dict[str, Any]] = self.steer("GET", f"log?after={after}")["entries"]
         return entries
 
-    def resources(self, after: int = 0) -> list[str | None]:
-        """What was called, call by call."""
-        return [entry["resource"] for entry in self.log(after)]
+    def paths(self, after: int = 0) -> list[str]:
+        """What was called, call by call: resources, and `oauth2/token`."""
+        company = f"/api/v1/{self.settings.division}/"
+        return [entry["path"].removeprefix(company).removeprefix("/api/") for entry in self.log(after)]
 
     def steer(self, method: str, path: str, body: Any = None) -> Any:
         answer = self.http.request(method, f"{self.url}/_sandbox/{path}", json=body)

@@ -9,6 +9,7 @@ from uuid import UUID
 from attrs import asdict
 from sqlalchemy import (
     ColumnElement,
+    CompoundSelect,
     Connection,
     FromClause,
     Row,
@@ -228,7 +229,9 @@ class SqlDeliveries:
 
     def owed(self, now: datetime, *, window: int) -> list[Delivery]:
         statement = _owed(now, window=window, on_postgres=self._connection.dialect.name == POSTGRES)
-        return [to_delivery(row) for row in self._connection.execute(statement)]
+        owed = map(to_delivery, self._connection.execute(statement))
+        # sorted here, because SQLite would choose its indexes for the order and read the whole backlog
+        return sorted(owed, key=lambda delivery: (delivery.webhook_id, delivery.position))
 
     def ticketed(self, tickets: Sequence[Ticketed]) -> None:
         SqlWebhooks(self._connection).of_deliveries([ticket.id for ticket in tickets])
@@ -303,7 +306,7 @@ class SqlDeliveries:
         return count
 
 
-def _owed(now: datetime, *, window: int, on_postgres: bool) -> Select[Any]:
+def _owed(now: datetime, *, window: int, on_postgres: bool) -> CompoundSelect[Any]:
     """Tickets that brought no outcome; and for each webhook the first ones, by position, that its window leaves room
     for. Each webhook is asked for a window of them, so that of a long backlog no more is read than that."""
     of_webhook = and_(owes_a_ticket, delivery_rows.c.webhook_id == webhook_rows.c.id)
@@ -332,11 +335,8 @@ def _owed(now: datetime, *, window: int, on_postgres: bool) -> Select[Any]:
         joined = webhook_rows.join(due, due.c.id.in_(first))
     place = func.row_number().over(partition_by=due.c.webhook_id, order_by=due.c.position)
     let_in = select(*due.c, place.label("place"), (window - out).label("room")).select_from(joined).subquery()
-    owed = union_all(
-        again,
-        select(*(let_in.c[column.name] for column in delivery_rows.c)).where(let_in.c.place <= let_in.c.room),
-    ).subquery()
-    return select(owed).order_by(owed.c.webhook_id, owed.c.position)
+    fitting = select(*(let_in.c[column.name] for column in delivery_rows.c)).where(let_in.c.place <= let_in.c.room)
+    return union_all(again, fitting)
 
 
 class SqlEventLog:
