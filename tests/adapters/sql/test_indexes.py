@@ -149,3 +149,18 @@ def assert_used(store: Store, plans: list[str], indexes: set[str]) -> None:
     else:
         scans = [line for line in told.splitlines() if line.startswith("SCAN")]
         assert not [line for line in scans if line in ("SCAN outbox", "SCAN deliveries", "SCAN items")], told
+
+
+def test_of_a_long_backlog_no_more_is_read_than_the_window(store: Store) -> None:
+    webhook = a_webhook()
+    with store.transaction() as connection:
+        SqlWebhooks(connection).add(webhook)
+        deliveries = SqlDeliveries(connection)
+        deliveries.add([a_delivery(webhook, position, ticket_at=NOON) for position in range(1, MANY)])
+        plans = explained(store, connection)
+        owed = deliveries.owed(NOON, window=10)
+        assert_used(store, plans, {"ix_deliveries_due"})
+    assert [delivery.position for delivery in owed] == list(range(1, 11))
+    # these would lead through all of it
+    assert "ix_deliveries_waiting" not in plans[0]
+    assert "ix_deliveries_owed" not in plans[0]

@@ -22,7 +22,7 @@ from tests.connectors.exact_online.workplace import (
 )
 
 CLEAN_RUN = ["oauth2/token", *["sync/Logistics/Items"] * 3, "sync/Deleted"]
-"""The calls of the run: its first access token has ended, and 2,320 items have changed."""
+"""The calls of the run: its access token has ended, and more than 2,000 items have changed."""
 
 TOKEN_CALL = 1
 CALLS = range(1, len(CLEAN_RUN) + 1)
@@ -81,8 +81,11 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
 
 
 def change_some(site: Site) -> None:
-    """Changes, new items, deletions, one that comes back under its old code, and four that cannot be built."""
-    site.change(2_300)
+    """Three pages of changes, most of them in what is not read; new items, deletions, one that comes back under its old
+    code, and four that cannot be built."""
+    for number in range(400, 2_500):
+        site.put(f"A{number:04}", Notes="not read")
+    site.change(300)
     for number in range(19):
         site.put(f"B{number}", Description=f"New {number}")
     for number in range(9):

@@ -60,13 +60,6 @@ class EngineCache:
                 entry.used_at = time.monotonic()
                 self._sweep_later()
 
-    def forget(self, name: str) -> None:
-        """Close what is idle of it; the next use opens it anew."""
-        with self._lock:
-            entry = self._entries.pop(name, None)
-        if entry is not None:
-            entry.engines.dispose()
-
     def close(self) -> None:
         """Close everything that is idle."""
         with self._lock:
