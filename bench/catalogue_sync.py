@@ -12,7 +12,7 @@ import sqlite3
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -178,7 +178,7 @@ def _names(columns: Sequence[str]) -> str:
 
 
 @contextmanager
-def timed() -> Iterator[Any]:
+def timed() -> Iterator[Callable[[], float]]:
     began, ended = time.perf_counter(), [0.0]
     try:
         yield lambda: ended[0] - began
