@@ -75,6 +75,12 @@ def test_a_body_with_faults_writes_nothing_and_names_them_all(api: Site, body: b
     assert api.call("GET", f"/v1/items/{code}").status_code == 404
 
 
+@pytest.mark.parametrize("field", ["units", "images", "attachments", "stocks", "restock_orders"])
+@pytest.mark.parametrize("value", [{}, "text", 1, None])
+def test_a_list_is_a_list(memory_api: Site, field: str, value: Any) -> None:
+    assert pointers(memory_api.call("PUT", f"/v1/items/{new_code()}", json={field: value})) == [f"/{field}"]
+
+
 @pytest.mark.parametrize("code", ["%20", "a" * 61, "%00", "a%0Ab", "%E2%80%8B"])
 def test_a_code_that_cannot_be_one(api: Site, code: str) -> None:
     assert pointers(api.call("PUT", f"/v1/items/{code}", json={})) == ["/code"]

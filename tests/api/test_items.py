@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import quote
 
@@ -163,6 +164,25 @@ def test_a_patch_changes_only_what_it_names(api: Site) -> None:
     assert api.call("PATCH", f"/v1/items/{new_code()}", json={}).status_code == 404
     refused = api.call("PATCH", f"/v1/items/{code}", json={"vat_tariff": "Much", "code": "other", "x": 1})
     assert sorted(error["pointer"] for error in refused.json()["errors"]) == ["/code", "/vat_tariff", "/x"]
+
+
+def test_of_writers_at_the_same_moment_one_is_first_and_none_is_lost(api: Site) -> None:
+    code = new_code()
+    path = f"/v1/items/{code}"
+    with ThreadPoolExecutor(6) as threads:
+        created = list(threads.map(lambda n: put(api, code, {"unit": str(n)}, **{"If-None-Match": "*"}), range(6)))
+        assert sorted(answer.status_code for answer in created) == [201, *[412] * 5]
+        tag = get(api, code).headers["ETag"]
+        changed = list(threads.map(lambda n: put(api, code, {"unit": f"new {n}"}, **{"If-Match": tag}), range(6)))
+        assert sorted(answer.status_code for answer in changed) == [200, *[412] * 5]
+
+        def patch(n: int) -> None:
+            while (answer := api.call("PATCH", path, json={"attributes": {str(n): n}})).status_code == 409:
+                assert answer.json()["type"] == "urn:ordersync:problem:changed-meanwhile"
+            assert answer.status_code == 200
+
+        list(threads.map(patch, range(6)))
+    assert get(api, code).json()["attributes"] == {str(n): n for n in range(6)}
 
 
 def test_a_list_is_paged_without_gap_or_repeat(api: Site) -> None:

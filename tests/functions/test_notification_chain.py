@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections import Counter
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from uuid import UUID, uuid4
 
 import orjson
@@ -14,7 +15,8 @@ from ordersync_core.messaging.envelope import EVENTS, WEBHOOKS, Envelope, decode
 from ordersync_core.messaging.queue import MAXIMUM_DEATHS
 from ordersync_functions import functions
 from tests.functions.receiving import receiving
-from tests.functions.stack import PLATFORM, Stack, running_host, until
+from tests.functions.stack import PLATFORM, Stack, open_stack, running_host, until
+from tests.postgres import PostgresServer
 
 SHORT = timedelta(milliseconds=1)
 
@@ -78,6 +80,37 @@ def test_every_change_reaches_every_webhook_that_takes_it_once_and_in_its_own_co
     assert stack.rows("demo", "SELECT count(*) FROM deliveries WHERE ticket_at IS NOT NULL") == [(0,)]
     assert not stack.dead(EVENTS)
     assert not stack.dead(WEBHOOKS)
+
+
+def test_the_same_way_on_postgres(postgres: PostgresServer, tmp_path: Path) -> None:
+    names = ["functions_admin", "functions_queues", "functions_tenant_demo"]
+    urls = {
+        "admin_database": postgres.url(names[0]),
+        "queues": postgres.url(names[1]),
+        "tenant_databases": postgres.url("functions_tenant_code").replace("_code", "_{code}"),
+    }
+    postgres.create_database(names[1])
+
+    async def go(stack: Stack) -> None:
+        context = stack.administration()
+        async with receiving() as receiver:
+            stack.webhook(context, receiver.url())
+            async with running_host(stack):
+                stack.put(context, [f"item-{number}" for number in range(50)])
+                await until(lambda: len(receiver.received) == 50 and empty(stack))
+                receiver.answer = lambda _: 500
+                stack.put(context, ["one-more"])
+                await until(lambda: len(receiver.received) == 52)
+                receiver.answer = lambda _: 200
+                await until(lambda: empty(stack))
+            assert {each.position for each in receiver.received} == set(range(1, 52))
+
+    try:
+        with open_stack(tmp_path, **urls) as stack:
+            asyncio.run(go(stack))
+    finally:
+        for name in names:
+            postgres.drop_database(name)
 
 
 def test_one_endpoint_that_hangs_holds_none_of_the_others_up(stack: Stack) -> None:

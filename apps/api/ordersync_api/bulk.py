@@ -9,9 +9,8 @@ from attrs import frozen
 
 from ordersync_api.decoding import parse_object
 from ordersync_api.problems import BodyTooLarge, Problem
-from ordersync_core.items.model import Item, ItemCode, put
-from ordersync_core.items.ports import ItemsUnitOfWork
-from ordersync_core.kernel.clock import Clock
+from ordersync_core.items.commands import PutItems
+from ordersync_core.items.model import Item, ItemCode
 from ordersync_core.kernel.decoding import decode
 
 CHUNK = 500
@@ -22,28 +21,6 @@ PAUSE = 0.005
 
 LONGEST_ROW = 1_000_000
 """Bytes."""
-
-
-@frozen
-class PutItems:
-    """Create or replace items; each code occurs once."""
-
-    items: tuple[Item, ...]
-
-
-def put_items(command: PutItems, *, uow: ItemsUnitOfWork, clock: Clock) -> frozenset[ItemCode]:
-    """Put them in one unit of work; answers the codes of those that were created. What is there already changes and
-    tells nothing."""
-    with uow:
-        kept = uow.items.get(sorted(item.code for item in command.items))
-        now = clock.now()
-        changes = [put(kept.get(item.code), item, at=now) for item in command.items]
-        made = [change for change in changes if change is not None]
-        if made:
-            uow.items.save([change.after for change in made if change.after is not None])
-            uow.tell(*made)
-            uow.commit()
-    return frozenset(item.code for item in command.items) - frozenset(kept)
 
 
 @frozen(kw_only=True)

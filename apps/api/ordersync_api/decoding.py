@@ -1,8 +1,7 @@
 """What a request carries, as values: its query, its body, its conditions. Every violation is told at once."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from functools import cache
+from collections.abc import Iterator, Sequence
 from types import UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 from urllib.parse import parse_qsl
@@ -32,7 +31,7 @@ def decode_query(query_string: bytes, kind: type[T]) -> T:
         )
     except ValueError:
         raise InvalidInput("the query cannot be read", (Violation("", "cannot be read as a query"),)) from None
-    hints = _hints(kind)
+    hints = get_type_hints(kind)
     given: dict[str, list[str]] = {}
     for name, text in pairs:
         given.setdefault(name, []).append(text)
@@ -137,11 +136,6 @@ def _plain(texts: list[str], hint: Any) -> Any:
     if bool in kinds and text in ("true", "false"):
         return text == "true"
     return text
-
-
-@cache
-def _hints(kind: type) -> Mapping[str, Any]:
-    return get_type_hints(kind)
 
 
 def _is_list(hint: Any) -> bool:

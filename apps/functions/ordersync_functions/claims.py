@@ -62,7 +62,7 @@ class HeldClaims:
         while not self._ended.wait(self._every.total_seconds()):
             try:
                 self._queue.renew(self.all())
-            except OrderSyncError as error:
+            except Exception as error:
                 _log.warning("locks could not be renewed: %s", error)
 
 
@@ -149,8 +149,8 @@ class Intake:
             try:
                 claims = await self._in(self._claiming, partial(self._claim, wanted))
                 self._troubles.succeeded(self._name)
-            except OrderSyncError as error:
-                await _either(stop, self._troubles.failed(self._name, error))
+            except Exception as error:
+                await self._rest(stop, error)
                 continue
             await self._sort(claims, stop, accept)
 
@@ -167,13 +167,18 @@ class Intake:
         while claims and not stop.is_set():
             try:
                 sorted_out = await self._in(self._claiming, lambda: triage(claims, self._administrations))
-            except OrderSyncError as error:
-                await _either(stop, self._troubles.failed(self._name, error))
+            except Exception as error:
+                await self._rest(stop, error)
                 continue
             self._troubles.succeeded(self._name)
             accept(sorted_out)
             return
         self.give_back(claims)
+
+    async def _rest(self, stop: asyncio.Event, error: Exception) -> None:
+        if not isinstance(error, OrderSyncError):
+            _log.error("%s: messages could not be taken", self._name, exc_info=error)
+        await _either(stop, self._troubles.failed(self._name, error))
 
     async def _settle_until(self, done: asyncio.Event) -> None:
         while not done.is_set():
@@ -212,7 +217,7 @@ class Intake:
 
         try:
             await self._in(self._settling, settle)
-        except OrderSyncError as error:
+        except Exception as error:
             _log.warning("%s: messages could not be settled: %s", self._name, error)
             self._complete, self._give_up = complete + self._complete, give_up + self._give_up
             self._give_back = give_back + self._give_back
@@ -223,6 +228,17 @@ class Intake:
 
     async def _in(self, threads: ThreadPoolExecutor, call: Callable[[], R]) -> R:
         return await asyncio.get_running_loop().run_in_executor(threads, call)
+
+
+async def stopped_or_broken(stop: asyncio.Event, work: asyncio.Task[None]) -> None:
+    """Wait for `stop`. Work that ends before it raises what broke it: the process must not live on without it."""
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({stopping, work}, return_when=asyncio.FIRST_COMPLETED)
+        if work.done():
+            work.result()
+    finally:
+        stopping.cancel()
 
 
 async def _either(event: asyncio.Event, seconds: float) -> None:

@@ -24,7 +24,7 @@ from ordersync_core.webhooks.commands import Prepare, Record
 from ordersync_core.webhooks.handlers import Recorded, prepare, record
 from ordersync_core.webhooks.health import OPENS_AT
 from ordersync_core.webhooks.ports import WebhookRequest, WebhookResponse, WebhookSender
-from ordersync_functions.claims import Intake
+from ordersync_functions.claims import Intake, stopped_or_broken
 from ordersync_functions.contexts import tenant
 from ordersync_functions.fair import FairOrder, Limits
 from ordersync_functions.giving_up import FindDead, GiveUpDelivery, find_dead, give_up_delivery
@@ -143,7 +143,7 @@ class DeliveryPool:
         done = asyncio.Event()
         taking = asyncio.create_task(self._intake.run(self._accept, self.room, stop=self._stop, done=done))
         recording = asyncio.create_task(self._record_results())
-        await self._stop.wait()
+        await stopped_or_broken(self._stop, taking)
         self._give_back(self._order.withdraw_all())
         self._give_back([work for works in self._unprepared.values() for work in works])
         self._unprepared.clear()

@@ -11,7 +11,7 @@ from ordersync_core.dispatch import EVENT_TYPES, handle_events
 from ordersync_core.kernel.application import Application
 from ordersync_core.kernel.errors import OrderSyncError
 from ordersync_core.messaging.queue import CLAIM_LIMIT
-from ordersync_functions.claims import Intake
+from ordersync_functions.claims import Intake, stopped_or_broken
 from ordersync_functions.giving_up import GiveUpEvents, give_up_events
 from ordersync_functions.patience import Patience, Unreachable
 from ordersync_functions.triage import Hopeless, Task, Triage
@@ -58,7 +58,7 @@ class EventsConsumer:
     async def run(self) -> None:
         done = asyncio.Event()
         taking = asyncio.create_task(self._intake.run(self._accept, self.room, stop=self._stop, done=done))
-        await self._stop.wait()
+        await stopped_or_broken(self._stop, taking)
         while self._working:
             await asyncio.wait(self._working)
         done.set()

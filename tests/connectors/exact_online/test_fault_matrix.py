@@ -158,7 +158,7 @@ def test_a_call_fails_until_the_run_has_to_wait(scene: Scene, tmp_path: Path, ki
         run = place.sync()
         assert run.tries == 1
         assert_like_the_clean_run(place, run, scene)
-        assert scene.site.calls - before == len(CLEAN_RUN) + 3
+        assert scene.site.calls - before <= len(CLEAN_RUN) + 3 + 1, "the failed ones, and at most one page again"
 
 
 @pytest.mark.parametrize("call", DATA_CALLS)

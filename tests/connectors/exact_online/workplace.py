@@ -4,7 +4,7 @@ controls beside it."""
 import csv
 import itertools
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -39,11 +39,13 @@ from ordersync_core.connections.commands import (
     CompleteAuthorisation,
     CreateConnection,
     GetAccessToken,
+    RenewConnections,
 )
 from ordersync_core.connections.handlers import (
     begin_authorisation,
     create_connection,
     get_access_token,
+    renew_connections,
     store_authorisation,
     take_authorisation_state,
 )
@@ -204,7 +206,12 @@ class Workplace:
 
     def connect(self, **settings: Any) -> None:
         """A connection to the sandbox, a person's consent, and the item flow."""
-        connection = self.application.run(
+        connection = self.create_connection(**settings)
+        self.consent()
+        self.application.run(set_up_flow, SetUpFlow(kind=FlowKind.ITEM, connection_id=connection.id), CONTEXT)
+
+    def create_connection(self, *, client_secret: str | None = None, **settings: Any) -> Connection:
+        return self.application.run(
             create_connection,
             CreateConnection(
                 connector=NAME,
@@ -215,12 +222,10 @@ class Workplace:
                     "client_id": self.site.settings.client_id,
                     **settings,
                 },
-                secret_settings={"client_secret": self.site.settings.client_secret},
+                secret_settings={"client_secret": client_secret or self.site.settings.client_secret},
             ),
             CONTEXT,
         )
-        self.consent()
-        self.application.run(set_up_flow, SetUpFlow(kind=FlowKind.ITEM, connection_id=connection.id), CONTEXT)
 
     def consent(self) -> None:
         """A person follows the address and comes back with a code."""
@@ -242,9 +247,13 @@ class Workplace:
 
     # what happens
 
-    def access_token(self, holder: str = "test") -> str:
-        command = GetAccessToken(connection_id=self.connection.id, holder=holder)
-        return self.application.run(get_access_token, command, CONTEXT)
+    def access_token(self, application: Application | None = None) -> str:
+        command = GetAccessToken(connection_id=self.connection.id, holder="one process")
+        return (application or self.application).run(get_access_token, command, CONTEXT)
+
+    def renew(self) -> int:
+        """The hourly round over the connections."""
+        return self.application.run(renew_connections, RenewConnections(holder="renew_connections"), CONTEXT)
 
     def sync(self, **parameters: Any) -> JobRun:
         """An ItemSync from its start to its end."""
@@ -263,16 +272,20 @@ class Workplace:
 
     def finish(self, run_id: UUID) -> JobRun:
         """Work on the run, and again when the moment that it waits for has come, until it has ended."""
-        while True:
+        run = self.work(run_id)
+        while run is not None and not run.state.ended:
+            self.wait_out(run)
             run = self.work(run_id)
-            assert run is not None
-            if run.state.ended:
-                return run
-            assert run.state is RunState.WAITING
-            assert run.ticket_at is not None
-            self.site.advance(run.ticket_at - self.site.clock.now())
-            platform = Context(administration=None, triggered_by="schedule_jobs", correlation_id="schedule_jobs")
-            assert self.application.run(send_owed_runs, SendOwedRuns(), platform) == 1
+        assert run is not None
+        return run
+
+    def wait_out(self, run: JobRun) -> None:
+        """Let the moment come that it waits for, and its ticket be sent."""
+        assert run.state is RunState.WAITING
+        assert run.ticket_at is not None
+        self.site.advance(run.ticket_at - self.site.clock.now())
+        platform = Context(administration=None, triggered_by="schedule_jobs", correlation_id="schedule_jobs")
+        assert self.application.run(send_owed_runs, SendOwedRuns(), platform) == 1
 
     def resubmit(self, run_id: UUID) -> JobRun:
         self.application.run(resubmit_run, ResubmitRun(id=run_id), CONTEXT)
@@ -280,7 +293,11 @@ class Workplace:
 
     def dies_at_commit(self, number: int) -> Application:
         """The application of a process that dies in place of its n-th commit on the tenant's database."""
-        return self.made_of(_Dying(self.databases, number), self.connector)
+        return self.fails_at_commits(range(number, 1_000_000), Killed)
+
+    def fails_at_commits(self, numbers: Container[int], error: type[BaseException]) -> Application:
+        """An application whose n-th commits on the tenant's database, counted from 1, raise and keep nothing."""
+        return self.made_of(_Failing(self.databases, numbers, error), self.connector)
 
     # what is there
 
@@ -341,12 +358,12 @@ class Killed(BaseException):
     """The process ends here: no handler of errors sees it, and nothing after it is written."""
 
 
-class _Dying:
-    """Databases whose n-th commit on the tenant's database never happens, nor any later one."""
-
-    def __init__(self, databases: SqlDatabases, number: int) -> None:
+class _Failing:
+    def __init__(self, databases: SqlDatabases, numbers: Container[int], error: type[BaseException]) -> None:
         self._databases = databases
-        self._commits_left = number - 1
+        self._numbers = numbers
+        self._error = error
+        self._commits = 0
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._databases, name)
@@ -355,13 +372,13 @@ class _Dying:
         uow = self._databases.unit_of_work(context)
         real_commit = uow.commit
 
-        def dying_commit() -> None:
-            if self._commits_left <= 0:
-                raise Killed
-            self._commits_left -= 1
+        def failing_commit() -> None:
+            self._commits += 1
+            if self._commits in self._numbers:
+                raise self._error
             real_commit()
 
-        uow.commit = dying_commit  # type: ignore[method-assign]
+        uow.commit = failing_commit  # type: ignore[method-assign]
         return uow
 
 

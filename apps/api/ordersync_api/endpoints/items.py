@@ -7,7 +7,7 @@ from attrs import frozen
 from starlette.datastructures import Headers
 from starlette.responses import Response, StreamingResponse
 
-from ordersync_api.bulk import put_items, results
+from ordersync_api.bulk import results
 from ordersync_api.calls import Answer, Call, PageQuery
 from ordersync_api.decoding import entity_tags, merge_patch, together
 from ordersync_api.exporting import exported
@@ -134,7 +134,7 @@ def put_many_items(call: Call, upload: IO[bytes]) -> Response:
     hundred at a time, and a refused one does not disturb the others."""
     lines = results(
         upload,
-        lambda command: call.run(put_items, command),
+        lambda command: call.run(handlers.put_items, command),
         lambda error: problem_of(error, call.context.correlation_id),
     )
     return StreamingResponse(lines, media_type=NDJSON)

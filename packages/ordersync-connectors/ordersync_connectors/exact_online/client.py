@@ -88,7 +88,7 @@ class ExactClient:
         """The rows, a page at a time; `__next` is followed as it stands, one page after another."""
         address = str(httpx.URL(f"{self._base}/{resource}", params=dict(parameters)))
         while address:
-            rows, following = _envelope(self._get(address))
+            rows, following = self._get(address)
             yield rows
             if following and not following.startswith(f"{self._host}/"):
                 raise PermanentFailure("Exact Online sent a next page on another host")
@@ -96,8 +96,8 @@ class ExactClient:
                 raise PermanentFailure("Exact Online sent a page that is followed by itself")
             address = following
 
-    def _get(self, address: str) -> Any:
-        """The parsed body. Each failure that may pass is tried again, three times in all.
+    def _get(self, address: str) -> "_Page":
+        """One page. Each failure that may pass is tried again, three times in all.
 
         Raises:
             TemporaryFailure: it did not pass, or may not be tried again within a minute.
@@ -120,7 +120,7 @@ class ExactClient:
                 self._sleep(max(wait, asked))
         raise TemporaryFailure("Exact Online refused every try of one request")
 
-    def _get_once(self, address: str) -> Any:
+    def _get_once(self, address: str) -> "_Page":
         headers = {"Accept": "application/json", "Authorization": f"Bearer {self._access_token()}"}
         try:
             response = self._http.get(address, headers=headers)
@@ -131,7 +131,7 @@ class ExactClient:
         self._note_limits(response)
         match response.status_code:
             case 200:
-                return _parsed(response)
+                return _page(_parsed(response))
             case 401:
                 raise _TokenRefused("Exact Online refused a valid access token twice")
             case 429:
@@ -215,8 +215,12 @@ def _parsed(response: httpx.Response) -> Any:
         raise TemporaryFailure("Exact Online sent an answer that broke off") from error
 
 
-def _envelope(body: Any) -> tuple[list[dict[str, Any]], str]:
-    """Rows and next address from the shapes that `d` takes: a bare array, an object with results, one entity."""
+_Page = tuple[list[dict[str, Any]], str]
+"""Rows, and the address of the next page; "" on the last one."""
+
+
+def _page(body: Any) -> _Page:
+    """From the shapes that `d` takes: a bare array, an object with results, one entity."""
     match body:
         case {"d": {"results": list(rows), **rest}}:
             following = rest.get("__next") or ""

@@ -20,3 +20,10 @@ class PutItem:
 class DeleteItem:
     code: ItemCode
     if_match: frozenset[str] | None = None
+
+
+@frozen
+class PutItems:
+    """Create or replace items; each code occurs once."""
+
+    items: tuple[Item, ...]

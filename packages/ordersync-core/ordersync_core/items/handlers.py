@@ -1,5 +1,5 @@
-from ordersync_core.items.commands import DeleteItem, PutItem
-from ordersync_core.items.model import Item, delete, put, version_of
+from ordersync_core.items.commands import DeleteItem, PutItem, PutItems
+from ordersync_core.items.model import Item, ItemCode, delete, put, version_of
 from ordersync_core.items.ports import ItemsUnitOfWork
 from ordersync_core.kernel.clock import Clock
 from ordersync_core.kernel.errors import Conflict, NotFound
@@ -27,6 +27,21 @@ def put_item(command: PutItem, *, uow: ItemsUnitOfWork, clock: Clock) -> tuple[I
         uow.tell(change)
         uow.commit()
         return change.after, kept is None
+
+
+def put_items(command: PutItems, *, uow: ItemsUnitOfWork, clock: Clock) -> frozenset[ItemCode]:
+    """Put them in one unit of work; answers the codes of those that were created. What is there already changes and
+    tells nothing."""
+    with uow:
+        kept = uow.items.get(sorted(item.code for item in command.items))
+        now = clock.now()
+        changes = [put(kept.get(item.code), item, at=now) for item in command.items]
+        made = [change for change in changes if change is not None]
+        if made:
+            uow.items.save([change.after for change in made if change.after is not None])
+            uow.tell(*made)
+            uow.commit()
+    return frozenset(item.code for item in command.items) - frozenset(kept)
 
 
 def delete_item(command: DeleteItem, *, uow: ItemsUnitOfWork) -> None:

@@ -1,6 +1,7 @@
 """Job runs from being due to their end; the work itself is another feature's handler, called by `dispatch.run_job`."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -23,7 +24,7 @@ from ordersync_core.jobs.ports import JobsUnitOfWork
 from ordersync_core.jobs.schedule import next_due, parse
 from ordersync_core.kernel.clock import Clock
 from ordersync_core.kernel.context import Context
-from ordersync_core.kernel.errors import Conflict, NotFound
+from ordersync_core.kernel.errors import Conflict, NotFound, TemporaryFailure
 from ordersync_core.kernel.ids import Ids
 from ordersync_core.kernel.lease import LEASE, Lease
 from ordersync_core.kernel.unit_of_work import Opens
@@ -105,7 +106,7 @@ def send_owed_runs(command: SendOwedRuns, *, uows: Opens[JobsUnitOfWork], queues
 def start_run(
     command: StartRun, *, uow: JobsUnitOfWork, queues: Queues, clock: Clock, ids: Ids, context: Context
 ) -> JobRun:
-    """A run that somebody starts; its ticket is sent straight away."""
+    """A run that somebody starts; its ticket is sent straight away, or, should the queue be away, when it is back."""
     now = clock.now()
     run = JobRun(
         id=ids.new(),
@@ -121,7 +122,8 @@ def start_run(
     with uow:
         uow.runs.add([run])
         uow.commit()
-    _send([run], queues)
+    with suppress(TemporaryFailure):  # the run is kept: it owes its ticket
+        _send([run], queues)
     return run
 
 

@@ -9,11 +9,12 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from enum import Enum
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_origin
 from uuid import UUID
 
 import orjson
 from cattrs import Converter
+from cattrs.cols import homogenous_tuple_structure_factory
 from cattrs.errors import ClassValidationError, ForbiddenExtraKeysError, IterableValidationError
 
 from ordersync_core.kernel.errors import InvalidInput, Violation
@@ -98,6 +99,25 @@ _converter.register_structure_hook(bool, _boolean)
 _converter.register_structure_hook(Decimal, _decimal)
 _converter.register_structure_hook(datetime, _moment)
 _converter.register_structure_hook(UUID, _uuid)
+
+
+def _is_tuple(kind: Any) -> bool:
+    return get_origin(kind) is tuple
+
+
+def _tuple_of(kind: Any) -> Callable[[Any, Any], Any]:
+    """Only a list becomes a tuple: cattrs would take a string or an object apart."""
+    structure = homogenous_tuple_structure_factory(kind, _converter)
+
+    def from_list(value: Any, kind: Any) -> Any:
+        if not isinstance(value, list | tuple):
+            raise Refused("must be a list")
+        return structure(value, kind)
+
+    return from_list
+
+
+_converter.register_structure_hook_factory(_is_tuple, _tuple_of)
 
 
 def register(kind: Any, build: Callable[[Any], Any]) -> None:
