@@ -17,7 +17,7 @@ from ordersync_admin.settings import AdminSettings
 from ordersync_core.administrations.ports import AdministrationQueries
 from ordersync_core.kernel.application import Application
 from ordersync_core.kernel.context import Context
-from ordersync_core.kernel.errors import InvalidInput, NotFound
+from ordersync_core.kernel.errors import InvalidInput, NotFound, OrderSyncError
 from ordersync_core.kernel.ids import Ids
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -74,8 +74,27 @@ class Shell:
 
 pass_shell = click.make_pass_decorator(Shell, ensure=True)
 
+
+def complete_administration(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
+    """Codes for the shell, from the names of the embedded databases: no server is asked, and nothing is said when
+    that cannot be."""
+    try:
+        settings = load(AdminSettings)
+        if settings.tenant_databases is not None:
+            return []
+        codes = [path.stem for path in (settings.state / "tenants").glob("*.db")]
+        return sorted(code for code in codes if code.startswith(incomplete))
+    except (OrderSyncError, OSError):
+        return []
+
+
 administration_option = click.option(
-    "--administration", "-a", required=True, metavar="CODE", help="The administration's code."
+    "--administration",
+    "-a",
+    required=True,
+    metavar="CODE",
+    shell_complete=complete_administration,
+    help="The administration's code.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for machines.")
 

@@ -1,14 +1,19 @@
 """Runs the shells as separate processes: merges their output, starts again what dies, stops them all cleanly."""
 
-import asyncio
 import os
 import signal
+import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO
 
 from attrs import define, field, frozen
+
+LEASH = Path(__file__).with_name("leash.py")
 
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 30.0
@@ -16,11 +21,16 @@ STEADY_AFTER = 60.0
 """Seconds that a process must have lived for its next death to count as the first."""
 
 STOP_WITHIN = 15.0
+LAST_LINES_WITHIN = 2.0
+LONGEST_LINE = 64 * 1024
 
 
 @frozen(kw_only=True)
 class Program:
-    """A process to keep alive. `name` stands before each line of its output; `environment` is all that it gets."""
+    """A process to keep alive. `name` stands before each line of its output; `environment` is all that it gets.
+
+    arguments: the first one is the path of an executable file.
+    """
 
     name: str
     arguments: Sequence[str]
@@ -33,87 +43,119 @@ def python(module: str, *arguments: str) -> tuple[str, ...]:
 
 @define
 class Supervisor:
-    """log: gets (program's name, line) for each line that a program writes, and for each start and end of it."""
+    """log: gets (program's name, line) for each line that a program writes, and for each unwanted end of it.
+
+    Each program has a process group of its own, so that Ctrl-C is ours to hand on and what a program started ends
+    with it, and a leash, so that it does not outlive this process. `first_pause` and `longest_pause` are seconds.
+    """
 
     programs: Sequence[Program]
     log: Callable[[str, str], None]
-    _stopping: asyncio.Event = field(factory=asyncio.Event, init=False)
-    _processes: dict[str, asyncio.subprocess.Process] = field(factory=dict, init=False)
+    first_pause: float = FIRST_PAUSE
+    longest_pause: float = LONGEST_PAUSE
+    _stopping: threading.Event = field(factory=threading.Event, init=False)
+    _lock: threading.Lock = field(factory=threading.Lock, init=False)
+    _processes: dict[str, "subprocess.Popen[bytes]"] = field(factory=dict, init=False)
+    _threads: list[threading.Thread] = field(factory=list, init=False)
 
-    async def run(self) -> None:
-        """Keep the programs alive until `stop` is called, then end them."""
-        tasks = [asyncio.create_task(self._keep_alive(program)) for program in self.programs]
-        await self._stopping.wait()
-        await self._end_all()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    def start(self) -> None:
+        """Start all programs, in order, and keep each alive from now on."""
+        for program in self.programs:
+            thread = threading.Thread(target=self._keep_alive, args=(program,), name=program.name, daemon=True)
+            self._threads.append(thread)
+            thread.start()
 
-    def stop(self) -> None:
+    def stop(self, within: float = STOP_WITHIN) -> None:
+        """Ask all programs to end, and end those that do not within so many seconds."""
         self._stopping.set()
+        self._signal_all(signal.SIGTERM)
+        self._wait(within)
+        self.kill()
 
-    async def _keep_alive(self, program: Program) -> None:
-        pause = FIRST_PAUSE
-        while not self._stopping.is_set():
-            began = asyncio.get_running_loop().time()
-            code = await self._run_once(program)
+    def kill(self) -> None:
+        """End all programs that are still there, at once."""
+        self._stopping.set()
+        self._signal_all(signal.SIGKILL)
+        self._wait(LAST_LINES_WITHIN)
+
+    def _keep_alive(self, program: Program) -> None:
+        pause = self.first_pause
+        while (process := self._start(program)) is not None:
+            began = time.monotonic()
+            code = self._follow(program, process)
+            if time.monotonic() - began > STEADY_AFTER:
+                pause = self.first_pause
             if self._stopping.is_set():
                 return
-            if asyncio.get_running_loop().time() - began > STEADY_AFTER:
-                pause = FIRST_PAUSE
             self.log(program.name, f"ended with {code}; starts again in {pause:g} s")
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, LONGEST_PAUSE)
+            if self._stopping.wait(pause):
+                return
+            pause = min(pause * 2, self.longest_pause)
 
-    async def _run_once(self, program: Program) -> int:
-        process = await asyncio.create_subprocess_exec(
-            *program.arguments,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            env={**program.environment, "PYTHONUNBUFFERED": "1"},
-            start_new_session=True,  # Ctrl-C is ours to hand on, so that they end in order
-            limit=2**20,
-        )
-        self._processes[program.name] = process
+    def _start(self, program: Program) -> "subprocess.Popen[bytes] | None":
+        """None when all are to stop."""
+        with self._lock:
+            if self._stopping.is_set():
+                return None
+            process = subprocess.Popen(
+                # without `site`: the leash imports nothing that is installed
+                (sys.executable, "-S", str(LEASH), str(os.getpid()), *program.arguments),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                env={**program.environment, "PYTHONUNBUFFERED": "1"},
+                start_new_session=True,
+            )
+            self._processes[program.name] = process
+            return process
+
+    def _follow(self, program: Program, process: "subprocess.Popen[bytes]") -> int:
+        """Tell its lines until it has ended; answers its exit code."""
         assert process.stdout is not None
-        with suppress(ValueError):  # a line longer than the limit ends the log, not the program
-            async for line in process.stdout:
-                self.log(program.name, line.decode(errors="replace").rstrip())
-        return await process.wait()
+        reader = threading.Thread(target=self._read, args=(program.name, process.stdout), daemon=True)
+        reader.start()
+        code = process.wait()
+        if not self._stopping.is_set():
+            _signal_group(process.pid, signal.SIGTERM)  # what it has started and left behind
+        reader.join(LAST_LINES_WITHIN)
+        return code
 
-    async def _end_all(self) -> None:
-        living = [process for process in self._processes.values() if process.returncode is None]
-        for process in living:
-            with suppress(ProcessLookupError):
-                process.send_signal(signal.SIGTERM)
-        waits = [asyncio.create_task(process.wait()) for process in living]
-        if waits:
-            await asyncio.wait(waits, timeout=STOP_WITHIN)
-        for process in living:
-            if process.returncode is None:
-                with suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
+    def _read(self, name: str, output: IO[bytes]) -> None:
+        with output:
+            while line := output.readline(LONGEST_LINE):
+                self.log(name, line.decode(errors="replace").rstrip())
+
+    def _signal_all(self, number: signal.Signals) -> None:
+        with self._lock:
+            processes = list(self._processes.values())
+        for process in processes:
+            if number is signal.SIGKILL:
+                _signal_group(process.pid, number)
+            elif process.poll() is None:
+                # to it alone: it ends in order what it has started
+                process.send_signal(number)
+
+    def _wait(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        for thread in self._threads:
+            thread.join(max(0.0, until - time.monotonic()))
+
+
+def _signal_group(group: int, number: signal.Signals) -> None:
+    with suppress(ProcessLookupError, PermissionError):  # macOS refuses where only zombies are left
+        os.killpg(group, number)
 
 
 @contextmanager
-def running(programs: Sequence[Program], log: Callable[[str, str], None]) -> Iterator[None]:
-    """The programs alive for the length of the block, in a thread of their own."""
-    started: list[tuple[Supervisor, asyncio.AbstractEventLoop]] = []
-    ready = threading.Event()
-
-    async def supervise() -> None:
-        supervisor = Supervisor(programs=programs, log=log)
-        started.append((supervisor, asyncio.get_running_loop()))
-        ready.set()
-        await supervisor.run()
-
-    thread = threading.Thread(target=lambda: asyncio.run(supervise()), name="supervisor")
-    thread.start()
-    ready.wait()
+def running(programs: Sequence[Program], log: Callable[[str, str], None]) -> Iterator[Supervisor]:
+    """The programs alive for the length of the block. Ctrl-C while they end makes an end of it at once."""
+    supervisor = Supervisor(programs, log)
     try:
-        yield
+        supervisor.start()
+        yield supervisor
     finally:
-        [(supervisor, loop)] = started
-        loop.call_soon_threadsafe(supervisor.stop)
-        thread.join()
+        try:
+            supervisor.stop()
+        except KeyboardInterrupt:
+            supervisor.kill()
+            raise

@@ -20,14 +20,13 @@ from ordersync_core.kernel.clock import Clock
 from ordersync_core.kernel.errors import OrderSyncError
 from ordersync_core.messaging.envelope import Envelope
 from ordersync_core.messaging.queue import CLAIM_LIMIT, Claim
-from ordersync_core.webhooks.commands import Prepare, Record
-from ordersync_core.webhooks.handlers import Recorded, prepare, record
+from ordersync_core.webhooks.commands import FindDead, GiveUpDelivery, Prepare, Record
+from ordersync_core.webhooks.handlers import Recorded, find_dead, give_up_delivery, prepare, record
 from ordersync_core.webhooks.health import OPENS_AT
 from ordersync_core.webhooks.ports import WebhookRequest, WebhookResponse, WebhookSender
 from ordersync_functions.claims import Intake, stopped_or_broken
 from ordersync_functions.contexts import tenant
 from ordersync_functions.fair import FairOrder, Limits
-from ordersync_functions.giving_up import FindDead, GiveUpDelivery, find_dead, give_up_delivery
 from ordersync_functions.patience import Patience, Unreachable
 from ordersync_functions.triage import Hopeless, Task, Triage
 from ordersync_functions.troubles import Troubles
@@ -252,7 +251,7 @@ class DeliveryPool:
         letter is made now."""
         if not works:
             return
-        command = FindDead({work.key.delivery: work.key.attempt for work in works})
+        command = FindDead(attempts={work.key.delivery: work.key.attempt for work in works})
         context = tenant("deliver_webhook", administration)
         try:
             dead = await self._patience.run(administration, lambda: self._application.run(find_dead, command, context))

@@ -10,9 +10,10 @@ from typing import Any, Final
 from ordersync_core.dispatch import EVENT_TYPES, handle_events
 from ordersync_core.kernel.application import Application
 from ordersync_core.kernel.errors import OrderSyncError
+from ordersync_core.messaging.commands import GiveUpEvents
+from ordersync_core.messaging.handlers import give_up_events
 from ordersync_core.messaging.queue import CLAIM_LIMIT
 from ordersync_functions.claims import Intake, stopped_or_broken
-from ordersync_functions.giving_up import GiveUpEvents, give_up_events
 from ordersync_functions.patience import Patience, Unreachable
 from ordersync_functions.triage import Hopeless, Task, Triage
 from ordersync_functions.troubles import Troubles

@@ -15,12 +15,11 @@ from ordersync_core.jobs.handlers import enqueue_due, send_owed_runs
 from ordersync_core.kernel.context import Context
 from ordersync_core.kernel.errors import InvalidInput, NotFound, OrderSyncError, PermanentFailure
 from ordersync_core.messaging.envelope import Envelope, decode_envelope
-from ordersync_core.webhooks.commands import Prepare, Record
-from ordersync_core.webhooks.handlers import prepare, record
+from ordersync_core.webhooks.commands import FindDead, Prepare, Record
+from ordersync_core.webhooks.handlers import find_dead, prepare, record
 from ordersync_core.webhooks.ports import WebhookRequest
 from ordersync_functions import health, housekeeping
 from ordersync_functions.contexts import platform, tenant
-from ordersync_functions.giving_up import FindDead, find_dead
 from ordersync_functions.parts import Parts
 
 ON_WAKE_UP: Final[Mapping[str, float]] = {"publish_outbox": 0.02, "schedule_jobs": 0.25}
@@ -105,7 +104,7 @@ def _raise_if_dead(parts: Parts, envelope: Envelope) -> None:
         attempts = {UUID(str(envelope.body["delivery"])): int(envelope.body["attempt"])}
     except (KeyError, ValueError, TypeError) as error:
         raise InvalidInput("the message does not say which attempt at which delivery it stands for") from error
-    for id, reason in parts.application.run(find_dead, FindDead(attempts), envelope.context).items():
+    for id, reason in parts.application.run(find_dead, FindDead(attempts=attempts), envelope.context).items():
         raise GivenUp(f"delivery {id} was given up: {reason}")
 
 

@@ -464,23 +464,6 @@ def test_a_run_waits_for_the_next_day_of_the_sandbox(tmp_path: Path) -> None:
         assert len(place.names()) == 2_500
 
 
-def test_a_broken_off_complete_read_goes_on_and_deletes_nothing(tmp_path: Path) -> None:
-    rows = ({"Code": f"A{number}", "Description": "Item"} for number in range(2_500))
-    settings = SandboxSettings(
-        clock=FIRST_DAY, items=item_file(tmp_path / "items.csv", rows), retrieve_deleted_records=False
-    )
-    with running(settings) as site, workplace(tmp_path / "state", site) as place:
-        place.connect()
-        place.sync()
-        site.remove("A7")
-        site.fault(match="sync/Logistics/Items", nth=2, times=3, do="status", status=503)
-        run = place.sync(complete=True)
-        assert run.state is RunState.SUCCEEDED
-        assert run.result is not None
-        assert run.result["deleted"] == 0
-        assert "A7" in place.names()
-
-
 # tokens
 
 

@@ -80,7 +80,7 @@ def enqueue_due(
         added = uow.runs.add([run for run, _ in due])
         uow.definitions.save([definition for _, definition in due])
         uow.commit()
-    _send(added, queues)
+    _send(added, queues, now)
     return len(added)
 
 
@@ -89,8 +89,8 @@ def send_owed_runs(command: SendOwedRuns, *, uows: Opens[JobsUnitOfWork], queues
     with uows() as uow:
         owed = uow.runs.owed(clock.now(), command.limit)
     if owed:
-        _send([evolve(run, tickets=run.tickets + 1) for run in owed], queues)
         now = clock.now()
+        _send(owed, queues, now)
         with uows() as uow:
             uow.runs.ticketed(
                 [
@@ -123,7 +123,7 @@ def start_run(
         uow.runs.add([run])
         uow.commit()
     with suppress(TemporaryFailure):  # the run is kept: it owes its ticket
-        _send([run], queues)
+        _send([run], queues, now)
     return run
 
 
@@ -277,12 +277,9 @@ def _find(uow: JobsUnitOfWork, id: Any, context: Context) -> JobRun:
     return run
 
 
-def _send(runs: Sequence[JobRun], queues: Queues) -> None:
+def _send(runs: Sequence[JobRun], queues: Queues, now: datetime) -> None:
     queues[QUEUED_JOBS].send(
-        [
-            Message(send_id=send_id(run.id, run.tickets), body=encode(_ticket(run)), group=run.administration)
-            for run in runs
-        ]
+        [Message(send_id=send_id(run.id, now), body=encode(_ticket(run)), group=run.administration) for run in runs]
     )
 
 

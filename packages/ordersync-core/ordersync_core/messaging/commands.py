@@ -32,3 +32,10 @@ class OweEventsAgain:
     """Let these numbered events be handled again: a resubmission."""
 
     ids: tuple[UUID, ...]
+
+
+@frozen(kw_only=True)
+class GiveUpEvents:
+    """These numbered events become dead letters: their rows owe no more tickets, until a resubmission."""
+
+    ids: tuple[UUID, ...]

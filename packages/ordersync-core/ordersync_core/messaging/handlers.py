@@ -1,13 +1,12 @@
 """The relay: number first, send later."""
 
 from collections.abc import Sequence
-
-from attrs import evolve
+from datetime import datetime
 
 from ordersync_core.kernel.clock import Clock
 from ordersync_core.kernel.context import Context
 from ordersync_core.kernel.unit_of_work import Opens
-from ordersync_core.messaging.commands import OweEventsAgain, Relay, TakeDue, Wake
+from ordersync_core.messaging.commands import GiveUpEvents, OweEventsAgain, Relay, TakeDue, Wake
 from ordersync_core.messaging.deduplication import collapse
 from ordersync_core.messaging.envelope import EVENTS, encode
 from ordersync_core.messaging.model import OutboxRow, event_ticket, number_rows
@@ -48,7 +47,7 @@ def number(command: Relay, *, uows: Opens[MessagingUnitOfWork], queues: Queues, 
             )
             uow.outbox.number(numbering, ticket_at=sent_straight_away(clock.now()))
             uow.commit()
-        _send(numbering.numbered, queues, context)
+        _send(numbering.numbered, queues, context, clock.now())
         sent += len(numbering.numbered)
 
 
@@ -60,8 +59,8 @@ def send_owed(
         owed = uow.outbox.owed(clock.now(), limit=command.window)
     if not owed:
         return 0
-    _send([evolve(row, tickets=row.tickets + 1) for row in owed], queues, context)
     now = clock.now()
+    _send(owed, queues, context, now)
     with uows() as uow:
         uow.outbox.ticketed(
             [
@@ -77,6 +76,13 @@ def send_owed(
 def owe_events_again(command: OweEventsAgain, *, uow: MessagingUnitOfWork, clock: Clock) -> None:
     with uow:
         uow.outbox.owe_again(command.ids, clock.now())
+        uow.commit()
+
+
+def give_up_events(command: GiveUpEvents, *, uow: MessagingUnitOfWork, clock: Clock) -> None:
+    """Committed before the dead letters themselves: without it the rows would owe the same tickets again."""
+    with uow:
+        uow.outbox.handled(command.ids, clock.now())
         uow.commit()
 
 
@@ -96,12 +102,12 @@ def wake(command: Wake, *, uow: WakeUnitOfWork) -> None:
         uow.commit()
 
 
-def _send(rows: Sequence[OutboxRow], queues: Queues, context: Context) -> None:
+def _send(rows: Sequence[OutboxRow], queues: Queues, context: Context, now: datetime) -> None:
     administration = _administration(context)
     queues[EVENTS].send(
         [
             Message(
-                send_id=send_id(row.id, row.tickets),
+                send_id=send_id(row.id, now),
                 body=encode(event_ticket(row, administration=administration)),
                 group=administration,
             )

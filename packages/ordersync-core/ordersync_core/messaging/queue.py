@@ -5,7 +5,7 @@ sees; it differs for each ticket and each resubmission, so a broker's own duplic
 """
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
 from uuid import UUID
 
@@ -16,6 +16,9 @@ from ordersync_core.kernel.lease import LEASE
 LOCK = LEASE
 MAXIMUM_DEATHS = 3
 CLAIM_LIMIT = 100
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
 
 
 @frozen(kw_only=True)
@@ -121,6 +124,7 @@ class Queues(Protocol):
         ...
 
 
-def send_id(message_id: UUID, ticket: int) -> str:
-    """What the broker sees: another one for each ticket of the same message. `ticket` counts from 1."""
-    return f"{message_id}:{ticket}"
+def send_id(message_id: UUID, at: datetime) -> str:
+    """What the broker sees: another one for each ticket of the same message, by the moment at which it is sent. A count
+    would repeat itself, for it begins anew when a retry or a resubmission does."""
+    return f"{message_id}:{(at - _EPOCH) // _MICROSECOND}"

@@ -26,11 +26,11 @@ class Ticketed:
 
 
 def ticketed(id: UUID, *, was: datetime, tickets_before: int, at: datetime) -> Ticketed:
-    """After the first ticket the wait is 5 minutes, then 30 minutes for ever: nothing is given up for want of an
+    """The wait is 5 minutes, and from the third ticket on 30 minutes for ever: nothing is given up for want of an
     answer. `watch_health` reports rows from the third ticket on."""
     tickets = tickets_before + 1
-    wait = LATER_WAITS[min(tickets, len(LATER_WAITS)) - 1]
-    return Ticketed(id=id, was=was, tickets=tickets, ticket_at=at + wait)
+    soon, later = LATER_WAITS
+    return Ticketed(id=id, was=was, tickets=tickets, ticket_at=at + (soon if tickets < REPORTED_AFTER else later))
 
 
 def sent_straight_away(at: datetime) -> datetime:

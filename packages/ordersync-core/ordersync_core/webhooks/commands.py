@@ -1,3 +1,4 @@
+from collections.abc import Mapping
 from enum import StrEnum
 from uuid import UUID
 
@@ -101,3 +102,19 @@ class ResubmitDelivery:
     """Let a delivery that was given up try again, from its first attempt."""
 
     id: UUID
+
+
+@frozen(kw_only=True)
+class GiveUpDelivery:
+    """The message for `attempt` becomes a dead letter; a delivery that has moved on stays as it is."""
+
+    id: UUID
+    attempt: int
+    reason: str
+
+
+@frozen(kw_only=True)
+class FindDead:
+    """Which of these deliveries were given up. attempts: by delivery, the attempt that a message stood for."""
+
+    attempts: Mapping[UUID, int]

@@ -24,6 +24,8 @@ from ordersync_core.webhooks.commands import (
     DisableWebhook,
     EnableWebhook,
     FanOut,
+    FindDead,
+    GiveUpDelivery,
     Prepare,
     Record,
     Redeliver,
@@ -43,7 +45,7 @@ from ordersync_core.webhooks.model import (
     WebhookState,
     deliveries_of,
 )
-from ordersync_core.webhooks.outcome import Outcome, after_attempt, disable
+from ordersync_core.webhooks.outcome import Outcome, after_attempt, disable, give_up
 from ordersync_core.webhooks.ports import (
     RetryPolicy,
     TargetPolicy,
@@ -179,7 +181,7 @@ def send_owed_deliveries(
     if not owed:
         return 0
     now = clock.now()
-    _send([evolve(d, tickets=d.tickets + 1) for d in owed], (), queues, context, now)
+    _send(owed, (), queues, context, now)
     with uows() as uow:
         uow.deliveries.ticketed(
             [ticketed(d.id, was=d.ticket_at, tickets_before=d.tickets, at=now) for d in owed if d.ticket_at is not None]
@@ -204,11 +206,11 @@ def prepare(
         ]
         probes = {id: uow.deliveries.first_waiting(id) for id, webhook in webhooks.items() if webhook.health.is_open}
         held = [d for d in due if d.webhook_id in probes and not _is(probes[d.webhook_id], d)]
+        sent = [delivery for delivery in due if delivery not in held]
+        bodies = uow.event_log.bodies([delivery.event_id for delivery in sent])
         if held:
             uow.deliveries.save([evolve(delivery, ticket_at=None, tickets=0) for delivery in held])
             uow.commit()
-        sent = [delivery for delivery in due if delivery not in held]
-        bodies = uow.event_log.bodies([delivery.event_id for delivery in sent])
     return [
         _request(
             delivery,
@@ -303,6 +305,32 @@ def resubmit_delivery(command: ResubmitDelivery, *, uow: WebhooksUnitOfWork, clo
             return
         _send_again(uow, command.id, at=clock.now())
         uow.commit()
+
+
+def give_up_delivery(command: GiveUpDelivery, *, uow: WebhooksUnitOfWork, clock: Clock) -> None:
+    """Committed before the dead letter itself: without it the row would owe the same ticket again."""
+    with uow:
+        uow.webhooks.of_deliveries([command.id])
+        delivery = uow.deliveries.get([command.id]).get(command.id)
+        if delivery is None or delivery.state is not DeliveryState.WAITING or delivery.attempts + 1 != command.attempt:
+            return
+        uow.deliveries.save([give_up(delivery, command.reason, at=clock.now())])
+        uow.commit()
+
+
+def find_dead(command: FindDead, *, uow: WebhooksUnitOfWork) -> Mapping[UUID, str]:
+    """Why those were given up that ended with the attempt that the message stands for, or before it was made.
+
+    A process that died between that outcome and the dead letter leaves such a message.
+    """
+    with uow:
+        uow.webhooks.of_deliveries(list(command.attempts))
+        deliveries = uow.deliveries.get(list(command.attempts))
+    return {
+        id: delivery.reason or "GivenUp"
+        for id, delivery in deliveries.items()
+        if delivery.state is DeliveryState.DEAD and command.attempts[id] - delivery.attempts in (0, 1)
+    }
 
 
 def replay(command: Replay, *, uows: Opens[WebhooksUnitOfWork], ids: Ids, clock: Clock) -> int:
@@ -458,9 +486,7 @@ def _message(delivery: Delivery, cause: Envelope | None, context: Context, now: 
         traceparent=cause.traceparent if cause else context.traceparent,
         body={"delivery": str(delivery.id), "attempt": attempt},
     )
-    return Message(
-        send_id=send_id(delivery.id, attempt * 1_000 + delivery.tickets), body=encode(ticket), group=administration
-    )
+    return Message(send_id=send_id(delivery.id, now), body=encode(ticket), group=administration)
 
 
 def _find(uow: WebhooksUnitOfWork, id: UUID) -> Webhook:

@@ -1,6 +1,6 @@
 """What an attempt makes of a delivery and of its webhook: pure."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from attrs import evolve, frozen
@@ -34,7 +34,8 @@ def after_attempt(
 ) -> Outcome:
     """Decide by the answer: delivered, to be tried again, given up; and whether the webhook stays in service.
 
-    A delivery that was parked while its request was under way is delivered if that request succeeded.
+    A delivery that was parked while its request was under way is delivered if that request succeeded, and given up if
+    it may not be tried again.
     """
     at = response.ended_at
     attempt = Attempt(
@@ -81,15 +82,18 @@ def disable(webhook: Webhook, reason: str) -> Webhook:
     return evolve(webhook, state=WebhookState.DISABLED, disabled_because=reason)
 
 
+def give_up(delivery: Delivery, reason: str, *, at: datetime) -> Delivery:
+    """It is dead from now on, until somebody resubmits it."""
+    return evolve(delivery, state=DeliveryState.DEAD, finished_at=at, ticket_at=None, tickets=0, reason=reason)
+
+
 def _after_failure(
     tried: Delivery, response: WebhookResponse, verdict: Verdict, *, delays: tuple[timedelta, ...]
 ) -> Delivery:
     at = response.ended_at
     reason = f"HTTP {response.status}" if response.status is not None else response.error
-    if tried.state is DeliveryState.PARKED or verdict is Verdict.DISABLE:
-        return evolve(tried, reason=reason)
     if verdict is Verdict.GIVE_UP:
-        return evolve(tried, state=DeliveryState.DEAD, finished_at=at, reason=DeadReason.PAYLOAD_REFUSED)
+        return give_up(tried, DeadReason.PAYLOAD_REFUSED, at=at)
     moment = next_attempt_at(
         delivery_id=tried.id,
         failed_at=at,
@@ -100,7 +104,9 @@ def _after_failure(
         delays=delays,
     )
     if moment is None:
-        return evolve(tried, state=DeliveryState.DEAD, finished_at=at, reason=DeadReason.ATTEMPTS_EXHAUSTED)
+        return give_up(tried, DeadReason.ATTEMPTS_EXHAUSTED, at=at)
+    if tried.state is DeliveryState.PARKED or verdict is Verdict.DISABLE:
+        return evolve(tried, reason=reason)
     return evolve(tried, ticket_at=moment, reason=reason)
 
 
