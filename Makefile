@@ -6,7 +6,7 @@ export UV_PYTHON_DOWNLOADS := never
 RUN := $(UV) run --frozen --no-sync
 ARGS ?=
 
-.PHONY: demo run test check bench format
+.PHONY: demo run test e2e check bench format
 
 .venv/.synced: uv.lock pyproject.toml $(wildcard packages/*/pyproject.toml apps/*/pyproject.toml)
 	@[ -x "$(UV)" ] || command -v "$(UV)" >/dev/null || { $(PYTHON) -m venv .uv && .uv/bin/python -m pip install -q uv; }
@@ -20,7 +20,10 @@ run: .venv/.synced
 	@$(RUN) ordersync up $(ARGS)
 
 test: .venv/.synced
-	@$(RUN) pytest -n 2 $(ARGS)
+	@$(RUN) pytest -n 2 -m "not e2e" $(ARGS)
+
+e2e: .venv/.synced
+	@$(RUN) pytest -n 2 -m e2e --timeout 600 $(ARGS)
 
 check: .venv/.synced
 	@$(RUN) ruff check .

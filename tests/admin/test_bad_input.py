@@ -20,7 +20,12 @@ VALUES = {
     "SUBJECT": "alice",
     "ID": "1",
 }
-OPTION_VALUES = {"administration": "acme", "connection_id": UUID, "secret": "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz"}
+OPTION_VALUES = {
+    "administration": "acme",
+    "connection_id": UUID,
+    "secret": "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz",
+    "after": "0",
+}
 
 NEED_NO_SETTINGS = {"demo", "sandbox exact-online", "webhooks listen"}
 """They bring settings of their own, or need none."""

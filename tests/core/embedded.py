@@ -74,10 +74,10 @@ class Embedded:
     ) -> R:
         return self.application.run(handler, command, context(administration, **why))
 
-    def put(self, *codes: str, name: str | None = None, **why: str) -> None:
+    def put(self, *codes: str, name: str | None = None, administration: str = ALPHA, **why: str) -> None:
         """Create or change items, each in a transaction of its own."""
         for code in codes:
-            self.run(put_item, PutItem(item=an_item(code, name=name)), **why)
+            self.run(put_item, PutItem(item=an_item(code, name=name)), administration, **why)
 
     def delete(self, *codes: str) -> None:
         for code in codes:
@@ -91,9 +91,12 @@ class Embedded:
 
     def take(self, queue: str) -> list[Envelope]:
         """Everything that lies in a queue, taken off it."""
-        taken: list[Envelope] = []
+        return [decode_envelope(message.body) for message in self.take_messages(queue)]
+
+    def take_messages(self, queue: str) -> list[Message]:
+        taken: list[Message] = []
         while claims := self.queues[queue].claim():
-            taken += [decode_envelope(claim.message.body) for claim in claims]
+            taken += [claim.message for claim in claims]
             assert self.queues[queue].complete(claims) == []
         return taken
 

@@ -45,6 +45,7 @@ def environment(**settings: str) -> dict[str, str]:
     return {**plain, **settings}
 
 
+@pytest.mark.e2e
 def test_the_demo_ends_with_figures_that_held(tmp_path: Path) -> None:
     """Twice in a row on one state folder; the second time on items of one's own."""
     state = ("--state", str(tmp_path / "state"))
@@ -66,6 +67,7 @@ def test_the_demo_ends_with_figures_that_held(tmp_path: Path) -> None:
         assert figures["events"] == count + -(-count // 100)
 
 
+@pytest.mark.e2e
 def test_a_demo_whose_receiver_takes_nothing_fails(tmp_path: Path) -> None:
     """Nobody listens at the caller's own address: what was not delivered is named, and the exit code says it."""
     items = tmp_path / "items.csv"

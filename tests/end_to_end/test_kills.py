@@ -89,16 +89,17 @@ def import_with(platform: Platform, point: str, module: str, *, items: int) -> N
 
 
 def test_the_relay_dies_between_numbering_and_sending(platform: Platform) -> None:
-    import_with(platform, "between_numbering_and_sending", "ordersync_functions", items=300)
-    assert_nothing_lost_nothing_doubled(platform, items=300, events=300)
+    import_with(platform, "between_numbering_and_sending", "ordersync_functions", items=60)
+    assert_nothing_lost_nothing_doubled(platform, items=60, events=60)
 
 
 def test_the_delivery_dies_between_response_and_record(platform: Platform) -> None:
-    import_with(platform, "between_response_and_record", "ordersync_functions", items=300)
-    assert_nothing_lost_nothing_doubled(platform, items=300, events=300)
-    assert len(platform.received()) > 300, "the unrecorded one was sent again"
+    import_with(platform, "between_response_and_record", "ordersync_functions", items=60)
+    assert_nothing_lost_nothing_doubled(platform, items=60, events=60)
+    assert len(platform.received()) > 60, "the unrecorded one was sent again"
 
 
+@pytest.mark.e2e
 def test_a_job_dies_between_two_batches(platform: Platform) -> None:
     import_with(platform, "between_two_batches", "ordersync_jobs", items=ITEMS)
     assert_nothing_lost_nothing_doubled(platform, items=ITEMS, events=ITEMS)
@@ -106,11 +107,12 @@ def test_a_job_dies_between_two_batches(platform: Platform) -> None:
     assert execution["created"] == ITEMS, "the run went on counting where it was killed"
 
 
+@pytest.mark.e2e
 def test_emptied_queues_fill_again(platform: Platform) -> None:
     """Work waits at each of the three queues while they are emptied by hand."""
     port = platform.receivers()
     platform.subscribe(port, "everything", "*")
-    connect_sandbox(platform, 300)
+    connect_sandbox(platform, 60)
     platform.cli("jobs", "start", "ItemSync", "-a", CODE)
     emptied = [platform.empty_queues()]
     platform.let_pass(BEYOND_FIRST_TICKET)
@@ -123,6 +125,6 @@ def test_emptied_queues_fill_again(platform: Platform) -> None:
     assert all(emptied), emptied
     platform.let_pass(BEYOND_FIRST_TICKET)
     platform.start("ordersync_functions")
-    platform.until(lambda: platform.count("SELECT count(*) FROM items") == 300, "all items are there")
+    platform.until(lambda: platform.count("SELECT count(*) FROM items") == 60, "all items are there")
     platform.until(lambda: platform.unsettled() == 0, "everything is delivered")
-    assert_nothing_lost_nothing_doubled(platform, items=300, events=300)
+    assert_nothing_lost_nothing_doubled(platform, items=60, events=60)

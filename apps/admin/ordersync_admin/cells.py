@@ -3,10 +3,11 @@
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 NOTHING = "-"
+ANOTHER_YEAR = timedelta(days=300)
 
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 """The one spelling of a moment on the wire: `kernel.moments.rfc3339`."""
@@ -30,7 +31,7 @@ def _visible(character: str) -> str:
 
 
 def readable(value: Any, *, now: datetime | None = None) -> str:
-    """now: moments of its day are shown without their date; None shows every moment in full."""
+    """now: moments of its day are shown without their date, others without their year; None shows them in full."""
     match value:
         case None:
             return NOTHING
@@ -51,7 +52,10 @@ def _moment(text: str, now: datetime | None) -> str:
     moment = datetime.fromisoformat(text).astimezone()
     if now is None:
         return f"{moment:%Y-%m-%d %H:%M:%S %Z}"
-    return f"{moment:%H:%M:%S}" if moment.date() == now.astimezone().date() else f"{moment:%Y-%m-%d %H:%M}"
+    today = now.astimezone().date()
+    if moment.date() == today:
+        return f"{moment:%H:%M:%S}"
+    return f"{moment:%d %b %H:%M}" if abs(moment.date() - today) < ANOTHER_YEAR else f"{moment:%Y-%m-%d}"
 
 
 def lines_of(row: Mapping[str, Any], path: tuple[str, ...] = ()) -> list[tuple[str, str]]:

@@ -19,4 +19,4 @@ def check_item_file(path: Path) -> None:
     except ItemFileError as error:
         raise InvalidInput(str(error)) from error
     for warning in rows.warnings:
-        say(f"[yellow]{warning}[/yellow]")
+        say(warning, style="yellow")

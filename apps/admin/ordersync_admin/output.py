@@ -41,7 +41,7 @@ LOG_STYLES = ("cyan", "magenta", "green", "yellow", "blue")
 TROUBLES = ("WARNING", "ERROR", "CRITICAL", "Traceback", "ended with", "was killed")
 
 GAP = 2
-LEAST = 10
+LEAST = 16
 """Cells that a column of text is worth; with fewer it gives way."""
 
 UNLIMITED = 100_000
@@ -50,10 +50,14 @@ UNLIMITED = 100_000
 
 @frozen
 class Column:
-    """folds: its text may take several lines; an id, a state or a number never does."""
+    """folds: its text may take several lines; an id, a state or a number never does.
+
+    right: flush right, as a column of numbers is anyhow.
+    """
 
     heading: str
     folds: bool = False
+    right: bool = False
 
 
 def folding(heading: str) -> Column:
@@ -139,7 +143,7 @@ def show_rows(
         print_json(list(rows))
         return
     if not rows:
-        say(empty)
+        say(empty, quiet=not empty)
         return
     console = data_console()
     shown = {key: column if isinstance(column, Column) else Column(column) for key, column in columns.items()}
@@ -154,7 +158,7 @@ def show_rows(
             column.heading,
             overflow="fold",
             no_wrap=not column.folds and len(kept) > 1,
-            justify="right" if key in numbers else "left",
+            justify="right" if column.right or key in numbers else "left",
         )
     for place in range(len(rows)):
         table.add_row(*(_coloured(cells[key][place]) for key in kept))
@@ -195,9 +199,20 @@ def show_one(row: Mapping[str, Any], *, as_json: bool) -> None:
     _print(data_console(), table)
 
 
-def show_text(text: str) -> None:
-    """A line of data as it is, to be copied or piped on: an address, a token."""
-    click.echo(plain(text))
+def done(text: str, *, as_json: bool, **what: str) -> None:
+    """That something was done: a line for a person, or what it was done to as one JSON object."""
+    if as_json:
+        print_json(what)
+    else:
+        say(text)
+
+
+def show_text(text: str, *, style: str = "") -> None:
+    """A line of data as it is, never folded: to be read, copied or piped on."""
+    if style:
+        data_console().print(Text(plain(text), style), soft_wrap=True)
+    else:
+        click.echo(plain(text))
 
 
 def _coloured(text: str) -> Text:

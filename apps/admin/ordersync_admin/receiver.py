@@ -6,8 +6,8 @@ told to fail for a while: `PUT /<name>/settings {"fail": n}`.
 
 import asyncio
 import socket
-import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from ordersync_core.kernel.errors import ExternalFailure
+from ordersync_core.kernel.errors import ExternalFailure, InvalidInput
 from ordersync_core.kernel.moments import rfc3339
-from ordersync_core.webhooks.signing import SignatureRefused, verify
+from ordersync_core.webhooks.signing import signature, verify
 
 Line = dict[str, Any]
 
@@ -33,15 +33,18 @@ class Receiver:
 
     secrets: those that are valid now; none refuses everything.
     path: a file that gets one JSON line for each request; None keeps none.
+    show: gets the same line.
     failures_left: how many of the next requests it answers with 503.
+
+    Raises:
+        InvalidInput: a secret is malformed, or the file cannot be written.
     """
 
     name: str
-    secrets: tuple[str, ...] = ()
-    path: str | None = None
+    secrets: tuple[str, ...] = field(default=(), validator=lambda *given: _must_sign(given[2]))
+    path: str | None = field(default=None, validator=lambda *given: _must_be_writable(given[2]))
     show: Callable[[Line], None] | None = None
     failures_left: int = 0
-    echo: bool = field(default=False)
 
     def receive(self, headers: dict[str, str], body: bytes) -> Line:
         """Judge a request and keep its line; `status` is what it is answered with."""
@@ -60,7 +63,7 @@ class Receiver:
     def _problem(self, headers: dict[str, str], body: bytes) -> str | None:
         try:
             verify(self.secrets, headers, body, now=datetime.now(UTC))
-        except SignatureRefused as error:
+        except ValueError as error:  # SignatureRefused, or there is no secret
             return str(error)
         return None
 
@@ -71,8 +74,22 @@ class Receiver:
                 file.write(text + "\n")
         if self.show is not None:
             self.show(line)
-        if self.echo:
-            print(text, flush=True)
+
+
+def _must_sign(secrets: Sequence[str]) -> None:
+    try:
+        if secrets:
+            signature(secrets, message_id="", timestamp=datetime.now(UTC), body=b"")
+    except ValueError as error:
+        raise InvalidInput(f"a secret is not one that a webhook was created with: {error}") from None
+
+
+def _must_be_writable(path: str | None) -> None:
+    try:
+        if path is not None:
+            Path(path).open("a").close()
+    except OSError as error:
+        raise InvalidInput(f"{path} cannot be written: {error.strerror}") from None
 
 
 def _line(name: str, headers: dict[str, str], body: bytes, *, problem: str | None, status: int) -> Line:
@@ -97,21 +114,20 @@ def _line(name: str, headers: dict[str, str], body: bytes, *, problem: str | Non
     }
 
 
-def serve(receivers: Sequence[Receiver], *, port: int, ready: Callable[[str], None], echo_json: bool = False) -> None:
-    """Serve them on 127.0.0.1 until the process is asked to end; `port` 0 takes a free one.
+def serve(receivers: Sequence[Receiver], *, port: int, ready: Callable[[str], None]) -> None:
+    """Serve them on 127.0.0.1 until Ctrl-C or a request to end; `port` 0 takes a free one.
+
+    ready: gets the address as soon as requests are taken.
 
     Raises:
         ExternalFailure: the port is taken.
     """
-    by_name = {receiver.name: receiver for receiver in receivers}
-    for receiver in receivers:
-        receiver.echo = echo_json
     listening = _listen(port)
-    app = _app(by_name)
+    app = _app({receiver.name: receiver for receiver in receivers})
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off", access_log=False))
     ready(f"http://127.0.0.1:{listening.getsockname()[1]}")
-    sys.stdout.flush()
-    asyncio.run(server.serve(sockets=[listening]))
+    with suppress(KeyboardInterrupt):  # which uvicorn raises anew once it has ended
+        asyncio.run(server.serve(sockets=[listening]))
 
 
 def _listen(port: int) -> socket.socket:
@@ -119,6 +135,7 @@ def _listen(port: int) -> socket.socket:
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind(("127.0.0.1", port))
+        listening.listen()
     except OSError:
         listening.close()
         raise ExternalFailure(f"port {port} is taken; choose another one with --port") from None
@@ -126,6 +143,9 @@ def _listen(port: int) -> socket.socket:
 
 
 def _app(receivers: dict[str, Receiver]) -> Starlette:
+    async def names(_: Request) -> Response:
+        return JSONResponse(list(receivers))
+
     async def receive(request: Request) -> Response:
         receiver = receivers.get(request.path_params["name"])
         if receiver is None:
@@ -137,14 +157,21 @@ def _app(receivers: dict[str, Receiver]) -> Starlette:
         receiver = receivers.get(request.path_params["name"])
         if receiver is None:
             return JSONResponse({"title": "no such receiver"}, 404)
-        wishes = orjson.loads(await request.body())
-        receiver.failures_left = wishes.get("fail", receiver.failures_left)
-        receiver.secrets = tuple(wishes.get("secrets", receiver.secrets))
+        try:
+            _configure(receiver, orjson.loads(await request.body()))
+        except (InvalidInput, ValueError, TypeError, AttributeError) as error:
+            return JSONResponse({"title": str(error)}, 422)
         return Response(status_code=204)
 
     return Starlette(
         routes=[
+            Route("/", names, methods=["GET"]),
             Route("/{name}", receive, methods=["POST"]),
             Route("/{name}/settings", configure, methods=["PUT"]),
         ]
     )
+
+
+def _configure(receiver: Receiver, wishes: Any) -> None:
+    receiver.secrets = tuple(wishes.get("secrets", receiver.secrets))
+    receiver.failures_left = int(wishes.get("fail", receiver.failures_left))

@@ -19,6 +19,7 @@ from ordersync_core.kernel.application import Application
 from ordersync_core.kernel.context import Context
 from ordersync_core.kernel.errors import InvalidInput, NotFound, OrderSyncError
 from ordersync_core.kernel.ids import Ids
+from ordersync_core.webhooks.ports import WebhookRequest, WebhookResponse
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -53,6 +54,26 @@ class Shell:
         from ordersync_admin.composition import issue_token
 
         return issue_token(self.settings, subject, lifetime=lifetime)
+
+    def send(self, request: WebhookRequest) -> WebhookResponse:
+        from ordersync_admin.composition import send
+
+        return send(self.settings, request)
+
+    def check_issuer(self) -> None:
+        from ordersync_admin.composition import check_issuer
+
+        check_issuer(self.settings)
+
+    def admin_database_is_current(self) -> bool:
+        from ordersync_admin.composition import admin_database_is_current
+
+        return admin_database_is_current(self.settings)
+
+    def tenant_database_is_current(self, code: str) -> bool:
+        from ordersync_admin.composition import tenant_database_is_current
+
+        return tenant_database_is_current(self.settings, code)
 
     def context(self, administration: str | None = None) -> Context:
         """For the person at the terminal. Raises NotFound for an administration that does not exist."""

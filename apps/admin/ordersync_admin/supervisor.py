@@ -25,6 +25,12 @@ LAST_LINES_WITHIN = 2.0
 LONGEST_LINE = 64 * 1024
 
 
+def polite_requests() -> list[signal.Signals]:
+    """How this process may be asked to end besides Ctrl-C: SIGTERM, and a closed terminal unless `nohup` is there."""
+    hangs_up = signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
+    return [signal.SIGTERM, signal.SIGHUP] if hangs_up else [signal.SIGTERM]
+
+
 @frozen(kw_only=True)
 class Program:
     """A process to keep alive. `name` stands before each line of its output; `environment` is all that it gets.
@@ -115,8 +121,7 @@ class Supervisor:
         reader = threading.Thread(target=self._read, args=(program.name, process.stdout), daemon=True)
         reader.start()
         code = process.wait()
-        if not self._stopping.is_set():
-            _signal_group(process.pid, signal.SIGTERM)  # what it has started and left behind
+        _signal_group(process.pid, signal.SIGTERM)  # what it has started and left behind
         reader.join(LAST_LINES_WITHIN)
         return code
 

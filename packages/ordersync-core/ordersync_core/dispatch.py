@@ -17,6 +17,7 @@ from ordersync_core.kernel.application import Application
 from ordersync_core.kernel.context import Context
 from ordersync_core.kernel.decoding import decode
 from ordersync_core.kernel.errors import (
+    ChangedMeanwhile,
     InvalidInput,
     LeaseLost,
     NotFound,
@@ -89,7 +90,8 @@ def run_job(
         application.run(let_go, LetGo(begun=begun), context)
         raise
     ended = application.run(end_run, outcome, context)
-    application.run(wake_next, WakeNext(holder=_flow_holder(FlowKind.ITEM)), context)
+    if outcome.busy is None:  # who found the flow busy did not hold it, and would wake itself
+        application.run(wake_next, WakeNext(holder=_flow_holder(FlowKind.ITEM)), context)
     return ended
 
 
@@ -101,6 +103,8 @@ def _work(application: Application, begun: Begun, *, holder: str, context: Conte
         return EndRun(begun=begun, busy=_flow_holder(FlowKind.ITEM))
     except TemporaryFailure as error:
         return EndRun(begun=begun, temporary=str(error), retry_after=error.retry_after)
+    except ChangedMeanwhile as error:
+        return EndRun(begun=begun, temporary=str(error))
     except LeaseLost:
         raise
     except OrderSyncError as error:

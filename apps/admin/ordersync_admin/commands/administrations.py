@@ -1,6 +1,6 @@
 import rich_click as click
 
-from ordersync_admin.output import say, show_one, show_rows
+from ordersync_admin.output import folding, say, show_one, show_rows
 from ordersync_admin.shell import Shell, json_option, pass_shell
 from ordersync_core.administrations.commands import CreateAdministration
 from ordersync_core.administrations.handlers import create_administration
@@ -20,7 +20,7 @@ def list_(shell: Shell, as_json: bool) -> None:
     rows = [_shown(administration) for administration in shell.admin_queries.administrations()]
     show_rows(
         rows,
-        {"code": "code", "name": "name", "state": "state"},
+        {"code": "code", "name": folding("name"), "state": "state"},
         as_json=as_json,
         empty="There are no administrations yet: ordersync administrations create CODE --name NAME",
     )
@@ -39,7 +39,7 @@ def create(shell: Shell, code: str, name: str | None, as_json: bool) -> None:
     )
     show_one(_shown(administration), as_json=as_json)
     if not as_json:
-        say(f"Next: ordersync identities grant SUBJECT -a {code} --role Owner")
+        say(f"Next: ordersync identities grant SUBJECT -a {code} --role Owner, then ordersync token SUBJECT")
 
 
 def _shown(administration: Administration) -> dict[str, str]:

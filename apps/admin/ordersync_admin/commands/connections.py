@@ -3,12 +3,13 @@ import sys
 import rich_click as click
 
 from ordersync_admin.consent import CALLBACK, give_consent
-from ordersync_admin.output import say, show_one, show_rows
+from ordersync_admin.output import done, folding, print_json, say, show_one, show_rows, show_text
 from ordersync_admin.shell import Shell, administration_option, json_object, json_option, pass_shell, uuid_of
 from ordersync_core.connections.commands import BeginAuthorisation, CreateConnection, DeleteConnection
 from ordersync_core.connections.handlers import begin_authorisation, create_connection, delete_connection
-from ordersync_core.connections.model import shown
+from ordersync_core.connections.model import Connection, shown
 from ordersync_core.connections.ports import Connectors
+from ordersync_core.kernel.errors import NotFound
 
 
 @click.group(name="connections")
@@ -32,7 +33,14 @@ def connectors(shell: Shell, as_json: bool) -> None:
         }
         for name in known.names()
     ]
-    show_rows(rows, {"name": "name", "title": "title", "entities": "supplies"}, as_json=as_json, empty="None.")
+    show_rows(
+        rows,
+        {"name": "name", "title": folding("title"), "entities": folding("supplies")},
+        as_json=as_json,
+        empty="This installation has no connectors.",
+    )
+    if not as_json:
+        say("With --json also the settings and secrets that each of them needs.", style="dim")
 
 
 @command.command(name="list")
@@ -43,10 +51,21 @@ def list_(shell: Shell, administration: str, as_json: bool) -> None:
     """List connections."""
     show_rows(
         [shown(connection) for connection in shell.queries(administration).connections()],
-        {"id": "connection", "connector": "connector", "name": "name", "state": "state", "settings": "settings"},
+        {"id": "connection", "state": "state", "connector": "connector", "name": folding("name")},
         as_json=as_json,
-        empty=f"There are no connections yet: ordersync connections create CONNECTOR -a {administration} ...",
+        empty=f"There are no connections yet: ordersync connections create CONNECTOR -a {administration} "
+        "--settings ... --secrets -; 'ordersync connections connectors' lists what there is",
     )
+
+
+@command.command()
+@click.argument("connection_id")
+@administration_option
+@json_option
+@pass_shell
+def show(shell: Shell, connection_id: str, administration: str, as_json: bool) -> None:
+    """Show a connection with its settings, without what is secret."""
+    show_one(shown(_connection(shell, administration, connection_id)), as_json=as_json)
 
 
 @command.command()
@@ -74,7 +93,7 @@ def create(
 ) -> None:
     """Create a connection; a person's consent comes next."""
     if secrets_text == "-":
-        secrets_text = sys.stdin.read()
+        secrets_text = _from_stdin()
     connection = shell.application.run(
         create_connection,
         CreateConnection(
@@ -101,26 +120,41 @@ def authorise(
     shell: Shell, connection_id: str, administration: str, redirect_uri: str | None, follow: bool, as_json: bool
 ) -> None:
     """Print the address to which a person's browser goes to consent."""
+    callback = redirect_uri or f"http://127.0.0.1:{shell.settings.functions_port}{CALLBACK}"
     url = shell.application.run(
         begin_authorisation,
-        BeginAuthorisation(
-            connection_id=uuid_of(connection_id),
-            redirect_uri=redirect_uri or f"http://127.0.0.1:{shell.settings.functions_port}{CALLBACK}",
-        ),
+        BeginAuthorisation(connection_id=uuid_of(connection_id), redirect_uri=callback),
         shell.context(administration),
     )
     if follow:
-        give_consent(url)
-        connection = shell.queries(administration).connection(uuid_of(connection_id))
-        show_one(shown(connection), as_json=as_json)
-        return
-    show_one({"url": url}, as_json=as_json)
+        give_consent(url, redirect_uri=callback)
+        show_one(shown(_connection(shell, administration, connection_id)), as_json=as_json)
+        next_ = f"ordersync flows set item -a {administration} --connection {connection_id}"
+    else:
+        print_json({"url": url}) if as_json else show_text(url)
+        next_ = f"open it in a browser, then ordersync connections show {connection_id} -a {administration}"
+    if not as_json:
+        say(f"Next: {next_}")
 
 
 @command.command()
 @click.argument("connection_id")
 @administration_option
+@json_option
 @pass_shell
-def delete(shell: Shell, connection_id: str, administration: str) -> None:
+def delete(shell: Shell, connection_id: str, administration: str, as_json: bool) -> None:
     """Delete a connection with its credentials."""
     shell.application.run(delete_connection, DeleteConnection(id=uuid_of(connection_id)), shell.context(administration))
+    done(f"Connection {connection_id} is deleted.", deleted=connection_id, as_json=as_json)
+
+
+def _connection(shell: Shell, administration: str, connection_id: str) -> Connection:
+    connection: Connection | None = shell.queries(administration).connection(uuid_of(connection_id))
+    if connection is None:
+        raise NotFound(f"there is no connection {connection_id} in {administration}")
+    return connection
+
+
+def _from_stdin() -> str:
+    say("Type the secrets as one JSON object, and end with Ctrl-D:", quiet=not sys.stdin.isatty())
+    return sys.stdin.read()

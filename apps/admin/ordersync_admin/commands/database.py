@@ -1,6 +1,6 @@
 import rich_click as click
 
-from ordersync_admin.output import progress_bar, show_rows
+from ordersync_admin.output import folding, progress_bar, say, show_rows
 from ordersync_admin.shell import Shell, json_option, pass_shell
 from ordersync_core.administrations.commands import CreateAdministration
 from ordersync_core.administrations.handlers import create_administration
@@ -24,12 +24,19 @@ def upgrade(shell: Shell, as_json: bool) -> int:
     """
     shell.prepare()
     administrations = list(shell.admin_queries.administrations())
-    rows = [{"database": "admin", "problem": None}]
+    rows: list[dict[str, str | None]] = [{"database": "admin", "problem": None}]
     with progress_bar(quiet=as_json) as progress:
         for administration in progress.track(administrations, description="administrations"):
             rows.append({"database": administration.code, "problem": _upgrade(shell, administration)})
-    show_rows(rows, {"database": "database", "problem": "problem"}, as_json=as_json, empty="")
-    return 1 if any(row["problem"] for row in rows) else 0
+    failed = sum(row["problem"] is not None for row in rows)
+    show_rows(
+        rows if as_json else [row for row in rows if row["problem"]],
+        {"database": "database", "problem": folding("problem")},
+        as_json=as_json,
+        empty="",
+    )
+    say(f"{len(rows) - failed} databases are at the present revision, {failed} are not.", quiet=as_json)
+    return 1 if failed else 0
 
 
 def _upgrade(shell: Shell, administration: Administration) -> str | None:
@@ -46,4 +53,6 @@ def _upgrade(shell: Shell, administration: Administration) -> str | None:
             tenants.migrate(administration.code)
     except OrderSyncError as error:
         return str(error)
+    except Exception as error:  # whatever is the matter with one, the others are upgraded
+        return f"unexpected {type(error).__name__}: {error}"
     return None

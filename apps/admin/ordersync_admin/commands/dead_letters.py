@@ -1,8 +1,9 @@
 from typing import Any
 
+import orjson
 import rich_click as click
 
-from ordersync_admin.output import say, show_one, show_rows
+from ordersync_admin.output import folding, say, show_one, show_rows
 from ordersync_admin.shell import Shell, json_option, pass_shell
 from ordersync_core.dispatch import resubmit
 from ordersync_core.kernel.errors import InvalidInput, NotFound, OrderSyncError
@@ -37,15 +38,17 @@ def list_(shell: Shell, queue: str | None, limit: int, as_json: bool) -> None:
         {
             "queue": "queue",
             "id": "id",
+            "reason": "reason",
+            "description": folding("description"),
+            "dead_at": "since",
             "administration": "administration",
             "type": "type",
-            "reason": "reason",
-            "description": "description",
-            "dead_at": "since",
         },
         as_json=as_json,
         empty="There are no dead letters.",
     )
+    if rows and not as_json:
+        say("Next: ordersync dead-letters show ID; once the cause is gone: ordersync dead-letters resubmit ID")
 
 
 @command.command()
@@ -57,7 +60,16 @@ def show(shell: Shell, id: str, queue: str | None, as_json: bool) -> None:
     """Show one dead letter with its message."""
     name, letter = _find(shell, id, queue)
     body = letter.message.body.decode(errors="replace")
-    show_one({**_shown(name, letter), "deliveries": letter.deliveries, "message": body}, as_json=as_json)
+    show_one(
+        {
+            **_shown(name, letter),
+            "deliveries": letter.deliveries,
+            "message": body if as_json else _read(body),
+        },
+        as_json=as_json,
+    )
+    if not as_json:
+        say(f"Once the cause is gone: ordersync dead-letters resubmit {id} --queue {name}")
 
 
 @command.command(name="resubmit")
@@ -74,13 +86,13 @@ def resubmit_(shell: Shell, ids: tuple[str, ...], everything: bool, queue: str |
     results = [_resubmit(shell, name, id) for name, id in found]
     show_rows(
         results,
-        {"queue": "queue", "id": "id", "problem": "problem"},
+        {"queue": "queue", "id": "id", "problem": folding("problem")},
         as_json=as_json,
         empty="There are no dead letters.",
     )
     failed = sum(result["problem"] is not None for result in results)
     if not as_json and results:
-        say(f"{len(results) - failed} resubmitted, {failed} not")
+        say(f"{len(results) - failed} resubmitted, {failed} not.")
     return 1 if failed else 0
 
 
@@ -106,11 +118,23 @@ def _walk(queue: Queue) -> list[DeadLetter]:
 
 def _find(shell: Shell, id: str, queue: str | None) -> tuple[str, DeadLetter]:
     queues: Queues = shell.application.resolve(Queues)
-    for name in [queue] if queue else QUEUES:
-        letter = queues[name].find_dead_letter(id)
-        if letter is not None:
-            return name, letter
-    raise NotFound(f"there is no dead letter {id}")
+    letters = {name: queues[name].find_dead_letter(id) for name in ([queue] if queue else QUEUES)}
+    found = [(name, letter) for name, letter in letters.items() if letter is not None]
+    if not found:
+        raise NotFound(f"there is no dead letter {id}")
+    if len(found) > 1:
+        raise InvalidInput(
+            f"there is a dead letter {id} in {' and '.join(name for name, _ in found)}: name the --queue"
+        )
+    return found[0]
+
+
+def _read(body: str) -> Any:
+    """As an object, if it is one: a person reads it line by line."""
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return body
 
 
 def _shown(name: str, letter: DeadLetter) -> dict[str, Any]:

@@ -1,28 +1,36 @@
 import signal
-import threading
+import time
 from pathlib import Path
 from typing import Any
 
 import rich_click as click
 
-from ordersync_admin.output import merged_log, print_json, say, show_rows
+from ordersync_admin.output import Column, merged_log, print_json, say, show_rows, show_text
 from ordersync_admin.shell import json_option
+from ordersync_admin.supervisor import polite_requests
 
-RUN_COLUMNS = {
-    name: name
-    for name in (
-        "label",
-        "state",
-        "read",
-        "created",
-        "updated",
-        "deleted",
-        "unchanged",
-        "quarantined",
-        "events",
-        "seconds",
-    )
-}
+RUN_FIGURES = (
+    "state",
+    "read",
+    "created",
+    "updated",
+    "deleted",
+    "unchanged",
+    "quarantined",
+    "events",
+    "seconds",
+)
+FIGURES = (
+    "events",
+    "delivered",
+    "attempts",
+    "failed_requests",
+    "dead_letters",
+    "sequence_gaps",
+    "position_gaps",
+    "signature_failures",
+    "lost",
+)
 
 
 @click.command(name="demo")
@@ -62,80 +70,66 @@ def command(
         ]
     else:
         subscriptions = [Subscription(name="yours", event_types=("*",), url=webhook_url)]
-    signal.signal(signal.SIGTERM, _interrupt)
-    say("Starting API, Functions, Jobs, an Exact Online sandbox and receivers ...", quiet=as_json)
+    for number in polite_requests():
+        signal.signal(number, _interrupt)
     log = merged_log(only_troubles=not verbose)
-    with staged(state, items=items, subscriptions=subscriptions, log=log) as stage:
-        for name, webhook in stage.webhooks.items():
+    say("Starting API, Functions, Jobs, an Exact Online sandbox and receivers ...", quiet=as_json)
+    result: dict[str, Any] | None = None
+    try:
+        with staged(state, items=items, subscriptions=subscriptions, log=log) as stage:
             if webhook_url is not None:
-                say(f"webhook {name}: secret {webhook['secret']}")
-        evidence = perform(stage, subscriptions, patience=patience, quiet=as_json)
-        found = failures(evidence)
-        result = {
-            **figures(evidence),
-            "passed": not found,
-            "failures": found,
-            "api": stage.where.api,
-            "administration": "demo",
-            "token": stage.token,
-            "webhooks": [
-                {"name": name, "id": webhook["id"], "url": webhook["url"], "secret": webhook["secret"]}
-                for name, webhook in stage.webhooks.items()
-            ],
-        }
-        if not as_json:
-            _summary(result)
-        if not once:
-            _addresses(result)
-            _wait_for_interrupt()
-    if as_json:
-        print_json(result)
-    return 1 if found else 0
+                say(f"Your receiver verifies with the secret {stage.webhooks['yours']['secret']}")
+            evidence = perform(stage, subscriptions, patience=patience, quiet=as_json)
+            found = failures(evidence)
+            result = {**figures(evidence), "passed": not found, "failures": found, **stage.addresses()}
+            if as_json:
+                print_json(result)
+            else:
+                _summary(result)
+            if not once:
+                _serve(result, quiet=as_json)
+    except BaseException as error:
+        if as_json and result is None:
+            print_json({"passed": False, "failures": [str(error) or type(error).__name__]})
+        raise
+    return 0 if result["passed"] else 1
 
 
 def _summary(result: dict[str, Any]) -> None:
-    show_rows(result["runs"], RUN_COLUMNS, as_json=False, empty="")
-    names = (
-        "events",
-        "delivered",
-        "attempts",
-        "failed_requests",
-        "dead_letters",
-        "sequence_gaps",
-        "position_gaps",
-        "signature_failures",
-        "lost",
-    )
+    runs = {str(place): run for place, run in enumerate(result["runs"])}
     show_rows(
-        [{"figure": name.replace("_", " "), "value": result[name]} for name in names],
-        {"figure": "figure", "value": "value"},
+        [{"figure": name, **{place: run[name] for place, run in runs.items()}} for name in RUN_FIGURES],
+        {"figure": "run", **{place: Column(run["label"], right=True) for place, run in runs.items()}},
         as_json=False,
         empty="",
     )
-    for failure in result["failures"]:
-        say(f"[red]not as expected[/red]  {failure}")
-    if result["passed"]:
-        say("[bold green]Every expectation held.[/bold green]")
-
-
-def _addresses(result: dict[str, Any]) -> None:
-    say(f"API {result['api']}  documentation {result['api']}/docs  administration demo")
-    say("Try:")
-    click.echo(
-        f"curl -s -H 'Authorization: Bearer {result['token']}' -H 'X-Administration: demo' "
-        f"'{result['api']}/v1/items?limit=5'",
-        err=True,
+    show_text("")
+    show_rows(
+        [{"figure": name.replace("_", " "), "value": result[name]} for name in FIGURES],
+        {"figure": "in all", "value": Column("", right=True)},
+        as_json=False,
+        empty="",
     )
-    say("Everything keeps running until Ctrl-C.")
+    show_text("")
+    for failure in result["failures"]:
+        show_text(f"not as expected: {failure}", style="red")
+    if result["passed"]:
+        show_text("Every expectation held.", style="bold green")
+
+
+def _serve(result: dict[str, Any], *, quiet: bool) -> None:
+    say(f"\nAPI        {result['api']}, documentation {result['api']}/docs", quiet=quiet)
+    say(f"sandbox    {result['sandbox']}", quiet=quiet)
+    say("\nTry:", quiet=quiet)
+    say(result["curl"], quiet=quiet)
+    say("\nEverything keeps running until Ctrl-C.", style="bold", quiet=quiet)
+    try:
+        while True:
+            time.sleep(3600)
+    except KeyboardInterrupt:
+        say("Stopping ...", quiet=quiet)
 
 
 def _interrupt(*_: object) -> None:
     """A polite request to end is the same as Ctrl-C."""
     raise KeyboardInterrupt
-
-
-def _wait_for_interrupt() -> None:
-    try:
-        threading.Event().wait()
-    except KeyboardInterrupt:
-        say("Stopping ...")

@@ -1,8 +1,13 @@
+import sys
 import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
 
 import rich_click as click
 
-from ordersync_admin.output import print_json, say, show_rows
+from ordersync_admin.cells import readable
+from ordersync_admin.output import print_json, say, show_text
 from ordersync_admin.shell import Shell, administration_option, json_option, pass_shell
 from ordersync_core.kernel.paging import PageRequest
 
@@ -23,34 +28,25 @@ def command() -> None:
 @json_option
 @pass_shell
 def tail(shell: Shell, administration: str, after: int | None, last: int, follow: bool, as_json: bool) -> None:
-    """Show the latest events; with --json one object a line."""
+    """Show the latest events: number, time, type, id, key and who; with --json one object a line."""
     queries = shell.queries(administration)
-    number = max(0, queries.feed().last_number - last) if after is None else after
-    shown = False
+    last_number = queries.feed().last_number
+    number = max(0, last_number - last) if after is None else after
+    if number >= last_number and not as_json:
+        say("There are no events yet." if last_number == 0 else f"The last event is number {last_number}.")
     while True:
         page = queries.events(PageRequest(limit=PAGE, after=(number,)))
-        if page.rows:
-            _show(page.rows, as_json=as_json)
-            shown = True
-            number = page.rows[-1]["sequence"]
-            if len(page.rows) == PAGE:
-                continue
-        if not follow:
-            break
-        time.sleep(LOOK_EVERY)
-    if not shown and not as_json:
-        say("There are no events yet.")
+        for event in page.rows:
+            print_json(event) if as_json else show_text(_line(event, brief=sys.stdout.isatty()))
+            number = event["sequence"]
+        if page.next is None:
+            if not follow:
+                return
+            time.sleep(LOOK_EVERY)
 
 
-def _show(events: list[dict[str, object]], *, as_json: bool) -> None:
-    if as_json:
-        for event in events:
-            print_json(event)
-        return
-    rows = [{**event, "code": event["data"]["code"]} for event in events]  # type: ignore[index]
-    show_rows(
-        rows,
-        {"sequence": "number", "type": "type", "code": "key", "timestamp": "at", "triggered_by": "by", "id": "id"},
-        as_json=False,
-        empty="",
-    )
+def _line(event: Mapping[str, Any], *, brief: bool) -> str:
+    """In columns that stay where they are whatever comes next; the key, which may be of any length, comes late."""
+    at = readable(event["timestamp"], now=datetime.now(UTC) if brief else None)
+    columns = (f"{event['sequence']:>7}", at, f"{event['type']:<12}", event["id"], event["data"]["code"])
+    return f"{'  '.join(columns)}  by {event['triggered_by']}"

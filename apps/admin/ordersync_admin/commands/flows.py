@@ -1,8 +1,10 @@
+import shlex
 from decimal import Decimal, InvalidOperation
 
 import rich_click as click
 
-from ordersync_admin.output import say, show_one, show_rows
+from ordersync_admin.cells import counts
+from ordersync_admin.output import folding, say, show_one, show_rows
 from ordersync_admin.shell import Shell, administration_option, json_option, pass_shell, uuid_of
 from ordersync_core.flows.commands import RetryQuarantined, SetUpFlow
 from ordersync_core.flows.handlers import retry_quarantined, set_up_flow
@@ -40,17 +42,13 @@ def set_(
     as_json: bool,
 ) -> None:
     """Set a flow up, or change it."""
-    try:
-        ratio = Decimal(guard_ratio)
-    except InvalidOperation:
-        raise InvalidInput(f"--guard-ratio {guard_ratio!r} is not a number such as 0.10") from None
     flow = shell.application.run(
         set_up_flow,
         SetUpFlow(
             kind=FlowKind(kind),
             connection_id=uuid_of(connection_id),
             aspects=aspects or None,
-            guard=Guard(floor=guard_floor, ratio=ratio),
+            guard=Guard(floor=guard_floor, ratio=_share(guard_ratio)),
         ),
         shell.context(administration),
     )
@@ -68,7 +66,10 @@ def show(shell: Shell, kind: str, administration: str, as_json: bool) -> None:
     """Show a flow."""
     flow = shell.queries(administration).flow(FlowKind(kind))
     if flow is None:
-        raise NotFound(f"the {kind} flow of {administration} is not set up: ordersync flows set {kind} ...")
+        raise NotFound(
+            f"the {kind} flow of {administration} is not set up: "
+            f"ordersync flows set {kind} -a {administration} --connection ID"
+        )
     show_one(shown(flow), as_json=as_json)
 
 
@@ -90,12 +91,13 @@ def executions(shell: Shell, kind: str, administration: str, limit: int, as_json
         }
         for execution in page.rows
     ]
-    counts = ("read", "created", "updated", "deleted", "unchanged", "quarantined", "held_deletions")
+    if not as_json:
+        rows = [{**row, "did": counts(execution.result())} for row, execution in zip(rows, page.rows, strict=True)]
     show_rows(
         rows,
-        {"run": "run", "started_at": "started"} | {count: count.replace("_", " ") for count in counts},
+        {"run": "run", "started_at": "started", "did": folding("did")},
         as_json=as_json,
-        empty="The flow has not run yet.",
+        empty=f"The flow has not run yet: ordersync jobs start ItemSync -a {administration} --watch",
     )
 
 
@@ -108,17 +110,22 @@ def quarantine() -> None:
 @kind_argument
 @administration_option
 @limit_option
+@click.option("--after", help="Begin after this key.")
 @json_option
 @pass_shell
-def list_(shell: Shell, kind: str, administration: str, limit: int, as_json: bool) -> None:
+def list_(shell: Shell, kind: str, administration: str, limit: int, after: str | None, as_json: bool) -> None:
     """List what lies in quarantine."""
-    page = shell.queries(administration).quarantine(FlowKind(kind), PageRequest(limit=limit))
+    request = PageRequest(limit=limit, after=None if after is None else (after,))
+    page = shell.queries(administration).quarantine(FlowKind(kind), request)
     show_rows(
         shown_quarantined(page.rows),
-        {"key": "key", "reason": "reason", "since": "since", "raw": "record"},
+        {"key": "key", "since": "since", "reason": folding("reason")},
         as_json=as_json,
         empty="Nothing lies in quarantine.",
+        more=None if page.next is None else f"There are more: add --after {shlex.quote(page.rows[-1].key)}",
     )
+    if page.rows and not as_json:
+        say("With --json also each record as the source sent it.", style="dim")
 
 
 @quarantine.command()
@@ -127,11 +134,26 @@ def list_(shell: Shell, kind: str, administration: str, limit: int, as_json: boo
 @administration_option
 @json_option
 @pass_shell
-def retry(shell: Shell, kind: str, keys: tuple[str, ...], administration: str, as_json: bool) -> None:
-    """Build the named records again in the next run; all when none is named."""
+def retry(shell: Shell, kind: str, keys: tuple[str, ...], administration: str, as_json: bool) -> int:
+    """Build the named records again in the next run; all when no key is named. Exit code 1 if one is not there."""
     count = shell.application.run(
         retry_quarantined,
         RetryQuarantined(kind=FlowKind(kind), keys=keys or None),
         shell.context(administration),
     )
     show_one({"records": count}, as_json=as_json)
+    if count < len(keys):
+        say(f"{len(keys) - count} of the keys name no record that is stored.", style="red", quiet=as_json)
+    if count:
+        say(f"Next: ordersync jobs start ItemSync -a {administration} --watch", quiet=as_json)
+    return 1 if count < len(keys) else 0
+
+
+def _share(text: str) -> Decimal:
+    try:
+        share = Decimal(text)
+    except InvalidOperation:
+        share = Decimal("NaN")
+    if not share.is_finite() or not 0 <= share <= 1:
+        raise InvalidInput(f"--guard-ratio {text!r} is not a share from 0 to 1, such as 0.10")
+    return share

@@ -1,6 +1,8 @@
+import shlex
+
 import rich_click as click
 
-from ordersync_admin.output import say, show_one, show_rows
+from ordersync_admin.output import done, say, show_one, show_rows
 from ordersync_admin.shell import Shell, administration_option, json_option, pass_shell
 from ordersync_core.administrations.commands import GrantMembership, RevokeMembership
 from ordersync_core.administrations.handlers import grant_membership, revoke_membership
@@ -43,20 +45,23 @@ def grant(shell: Shell, subject: str, administration: str, role: str, as_json: b
         shell.context(administration),
     )
     show_one(_shown(membership), as_json=as_json)
+    if not as_json and shell.settings.auth_issuer is None:
+        say(f"Next: ordersync token {shlex.quote(subject)}")
 
 
 @command.command()
 @subject
 @administration_option
+@json_option
 @pass_shell
-def revoke(shell: Shell, subject: str, administration: str) -> None:
+def revoke(shell: Shell, subject: str, administration: str, as_json: bool) -> None:
     """Take an identity's role away."""
     shell.application.run(
         revoke_membership,
         RevokeMembership(identity=subject, administration=administration),
         shell.context(administration),
     )
-    say(f"{subject} is no longer a member of {administration}")
+    done(f"{subject} is no longer a member of {administration}.", identity=subject, as_json=as_json)
 
 
 def _shown(membership: Membership) -> dict[str, str]:

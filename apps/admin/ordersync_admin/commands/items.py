@@ -1,6 +1,8 @@
+import shlex
+
 import rich_click as click
 
-from ordersync_admin.output import show_one, show_rows
+from ordersync_admin.output import folding, show_one, show_rows
 from ordersync_admin.shell import Shell, administration_option, json_option, pass_shell
 from ordersync_core.items.model import Item, ItemCode
 from ordersync_core.kernel.errors import InvalidInput, NotFound
@@ -25,15 +27,17 @@ def list_(shell: Shell, administration: str, search: str | None, limit: int, aft
     page = shell.queries(administration).items(
         PageRequest(limit=limit, after=None if after is None else (after,)), search=search
     )
-    rows = [_shown(item) | {"names": " / ".join(item.name.values())} for item in page.rows]
-    if as_json:
-        for row in rows:
-            del row["names"]
+    names = {} if as_json else {item.code: " / ".join(dict.fromkeys(item.name.values())) for item in page.rows}
     show_rows(
-        rows,
-        {"code": "code", "names": "name", "unit": "unit", "family_code": "family", "updated_at": "updated"},
+        [_shown(item) | ({"name": names[item.code]} if names else {}) for item in page.rows],
+        {"code": "code", "name": folding("name"), "unit": "unit", "updated_at": "updated", "family_code": "family"},
         as_json=as_json,
-        empty="There are no such items.",
+        empty=(
+            "There are no such items."
+            if search or after
+            else f"There are no items yet: ordersync jobs start ItemSync -a {administration} --watch"
+        ),
+        more=None if page.next is None else f"There are more: add --after {shlex.quote(page.rows[-1].code)}",
     )
 
 

@@ -1,6 +1,8 @@
+import errno
 from datetime import datetime
 from pathlib import Path
 
+import orjson
 import rich_click as click
 
 from ordersync_admin.item_file import check_item_file
@@ -64,14 +66,23 @@ def exact_online(
         if as_json:
             print_json({"url": url, "division": settings.division, "client_id": settings.client_id})
             return
-        say(f"Exact Online sandbox on [bold]{url}[/bold]")
-        say(f"division {settings.division}  client id {settings.client_id}  client secret {settings.client_secret}")
+        say(f"Exact Online sandbox on {url}, until Ctrl-C.", style="bold")
+        say(f"division {settings.division}, client id {settings.client_id}, client secret {settings.client_secret}")
+        described = {"host": url, "division": settings.division, "client_id": settings.client_id}
+        secrets = {"client_secret": settings.client_secret}
+        say(
+            "Next: ordersync connections create exact_online -a CODE "
+            f"--settings '{orjson.dumps(described).decode()}' --secrets '{orjson.dumps(secrets).decode()}'"
+        )
+        say("A platform calls this machine only where ORDERSYNC_ALLOW_PRIVATE_TARGETS is true.", style="dim")
 
     try:
         run_sandbox(settings, ready)
     except (ItemFileError, FaultError) as error:
         raise InvalidInput(str(error)) from error
     except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise ExternalFailure(f"port {port} is taken; choose another one with --port") from None
         raise ExternalFailure(f"the sandbox cannot start: {error.strerror or error}") from error
 
 

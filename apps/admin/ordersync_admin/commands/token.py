@@ -2,7 +2,7 @@ from datetime import timedelta
 
 import rich_click as click
 
-from ordersync_admin.output import print_json
+from ordersync_admin.output import print_json, show_text
 from ordersync_admin.shell import Shell, json_option, pass_shell
 from ordersync_core.kernel.errors import InvalidInput
 
@@ -21,4 +21,4 @@ def command(shell: Shell, subject: str, hours: int, as_json: bool) -> None:
     if as_json:
         print_json({"token": token, "subject": subject, "hours": hours})
     else:
-        click.echo(token)
+        show_text(token)

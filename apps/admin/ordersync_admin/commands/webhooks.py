@@ -1,10 +1,13 @@
-import asyncio
+import sys
+from datetime import UTC, datetime
 from typing import Any
 
 import rich_click as click
 
-from ordersync_admin.output import say, show_one, show_rows
+from ordersync_admin.cells import readable
+from ordersync_admin.output import done, folding, print_json, say, show_one, show_rows, show_text
 from ordersync_admin.shell import Shell, administration_option, json_option, pass_shell, uuid_of
+from ordersync_core.kernel.errors import InvalidInput, NotFound
 from ordersync_core.kernel.paging import MAXIMUM_LIMIT, PageRequest
 from ordersync_core.webhooks.commands import (
     Backlog,
@@ -25,8 +28,8 @@ from ordersync_core.webhooks.handlers import (
     redeliver,
     replay,
 )
-from ordersync_core.webhooks.model import Delivery, DeliveryState, EventTypePattern, shown
-from ordersync_core.webhooks.ports import WebhookRequest, WebhookResponse, WebhookSender
+from ordersync_core.webhooks.model import Delivery, DeliveryState, EventTypePattern, Webhook, shown
+from ordersync_core.webhooks.ports import TargetRefused
 
 webhook_argument = click.argument("webhook_id")
 
@@ -45,10 +48,27 @@ def list_(shell: Shell, administration: str, as_json: bool) -> None:
     page = shell.queries(administration).webhooks(PageRequest(limit=MAXIMUM_LIMIT))
     show_rows(
         [shown(webhook) for webhook in page.rows],
-        {"id": "webhook", "url": "url", "event_types": "events", "state": "state", "last_position": "deliveries"},
+        {
+            "id": "webhook",
+            "state": "state",
+            "url": folding("url"),
+            "event_types": folding("events"),
+            "last_position": "deliveries",
+            "disabled_because": folding("because"),
+        },
         as_json=as_json,
         empty=f"There are no webhooks yet: ordersync webhooks create URL -a {administration}",
     )
+
+
+@command.command()
+@webhook_argument
+@administration_option
+@json_option
+@pass_shell
+def show(shell: Shell, webhook_id: str, administration: str, as_json: bool) -> None:
+    """Show a webhook, without its secret."""
+    show_one(shown(_webhook(shell, administration, webhook_id)), as_json=as_json)
 
 
 @command.command()
@@ -65,19 +85,28 @@ def create(shell: Shell, url: str, administration: str, events: tuple[str, ...],
         patterns = tuple(EventTypePattern(event) for event in events)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--event") from None
-    webhook, secret = shell.application.run(
-        create_webhook, CreateWebhook(url=url, event_types=patterns), shell.context(administration)
-    )
+    request = CreateWebhook(url=url, event_types=patterns)
+    try:
+        webhook, secret = shell.application.run(create_webhook, request, shell.context(administration))
+    except TargetRefused as error:
+        if shell.settings.allow_private_targets:
+            raise
+        raise InvalidInput(f"{error} (ORDERSYNC_ALLOW_PRIVATE_TARGETS=true allows this machine's own)") from error
     show_one({**shown(webhook), "secret": secret}, as_json=as_json)
+    if not as_json:
+        say("Keep the secret: it is shown this once. The receiver verifies each request with it.", style="bold")
+        say(f"Next: ordersync webhooks send-test {webhook.id} -a {administration}")
 
 
 @command.command()
 @webhook_argument
 @administration_option
+@json_option
 @pass_shell
-def delete(shell: Shell, webhook_id: str, administration: str) -> None:
+def delete(shell: Shell, webhook_id: str, administration: str, as_json: bool) -> None:
     """Delete a webhook with its deliveries."""
     shell.application.run(delete_webhook, DeleteWebhook(id=uuid_of(webhook_id)), shell.context(administration))
+    done(f"Webhook {webhook_id} is deleted.", deleted=webhook_id, as_json=as_json)
 
 
 @command.command()
@@ -93,6 +122,11 @@ def enable(shell: Shell, webhook_id: str, administration: str, cancel_parked: bo
         enable_webhook, EnableWebhook(id=uuid_of(webhook_id), backlog=backlog), shell.context(administration)
     )
     show_one(shown(webhook), as_json=as_json)
+    if not as_json:
+        say(
+            "Events that came while it was disabled are not sent by themselves: "
+            f"ordersync webhooks replay {webhook.id} -a {administration} --after NUMBER"
+        )
 
 
 @command.command()
@@ -106,12 +140,16 @@ def disable(shell: Shell, webhook_id: str, administration: str, as_json: bool) -
         disable_webhook, DisableWebhook(id=uuid_of(webhook_id)), shell.context(administration)
     )
     show_one(shown(webhook), as_json=as_json)
+    if not as_json:
+        say(f"Back into service: ordersync webhooks enable {webhook.id} -a {administration}")
 
 
 @command.command(name="replay")
 @webhook_argument
 @administration_option
-@click.option("--after", type=click.IntRange(0), default=0, show_default=True, help="The last event number not sent.")
+@click.option(
+    "--after", type=click.IntRange(0), required=True, help="The last event number that is not sent; 0 sends all."
+)
 @json_option
 @pass_shell
 def replay_(shell: Shell, webhook_id: str, administration: str, after: int, as_json: bool) -> None:
@@ -127,28 +165,32 @@ def replay_(shell: Shell, webhook_id: str, administration: str, after: int, as_j
 @administration_option
 @click.option("--state", type=click.Choice([state.value for state in DeliveryState]))
 @click.option("--limit", type=click.IntRange(1, MAXIMUM_LIMIT), default=50, show_default=True)
+@click.option("--after", type=click.IntRange(0), default=0, show_default=True, help="Begin after this position.")
 @json_option
 @pass_shell
 def deliveries(
-    shell: Shell, webhook_id: str, administration: str, state: str | None, limit: int, as_json: bool
+    shell: Shell, webhook_id: str, administration: str, state: str | None, limit: int, after: int, as_json: bool
 ) -> None:
     """List a webhook's deliveries by position."""
+    webhook = _webhook(shell, administration, webhook_id)
     page = shell.queries(administration).deliveries(
-        uuid_of(webhook_id), PageRequest(limit=limit), state=None if state is None else DeliveryState(state)
+        webhook.id, PageRequest(limit=limit, after=(after,)), state=None if state is None else DeliveryState(state)
     )
     show_rows(
         [_shown(delivery) for delivery in page.rows],
         {
             "position": "position",
+            "state": "state",
+            "id": "delivery",
+            "attempts": "attempts",
             "event_type": "event",
             "event_number": "number",
-            "state": "state",
-            "attempts": "attempts",
-            "reason": "reason",
-            "id": "delivery",
+            "reason": folding("reason"),
+            "event_id": "event id",
         },
         as_json=as_json,
-        empty="There are no such deliveries.",
+        empty="There are no such deliveries." if state or after else "It has not been given any delivery yet.",
+        more=None if page.next is None else f"There are more: add --after {page.rows[-1].position}",
     )
 
 
@@ -171,7 +213,7 @@ def redeliver_(shell: Shell, delivery_id: str, administration: str, as_json: boo
 def send_test(shell: Shell, webhook_id: str, administration: str, as_json: bool) -> int:
     """Send a signed request of type webhook.test now and show the answer; exit code 1 unless it is 2xx."""
     request = shell.application.run(prepare_test, SendTest(id=uuid_of(webhook_id)), shell.context(administration))
-    response = asyncio.run(_send(shell.application.resolve(WebhookSender), request))
+    response = shell.send(request)
     show_one(
         {
             "url": request.url,
@@ -186,25 +228,48 @@ def send_test(shell: Shell, webhook_id: str, administration: str, as_json: bool)
 
 
 @command.command()
-@click.option("--port", type=click.IntRange(0, 65_535), default=9000, show_default=True)
-@click.option("--secret", required=True, help="As it was shown when the webhook was created.")
+@click.option("--port", type=click.IntRange(0, 65_535), default=9000, show_default=True, help="0 takes a free one.")
+@click.option(
+    "--secret",
+    multiple=True,
+    required=True,
+    help="As it was shown when the webhook was created; '-' reads it from standard input. Of several any is good.",
+)
 @click.option("--file", "path", type=click.Path(dir_okay=False), help="Also write one JSON line for each request.")
 @json_option
-def listen(port: int, secret: str, path: str | None, as_json: bool) -> None:
-    """Receive webhooks on this machine, verify each signature and show what comes, until Ctrl-C."""
+def listen(port: int, secret: tuple[str, ...], path: str | None, as_json: bool) -> None:
+    """Receive webhooks on this machine, verify each signature and show what comes, until Ctrl-C.
+
+    With --json one object a line.
+    """
     from ordersync_admin.receiver import Receiver, serve
 
-    receiver = Receiver(name="listen", secrets=(secret,), path=path, show=None if as_json else _show_received)
-    serve([receiver], port=port, ready=lambda url: say(f"Listening on {url}/listen"), echo_json=as_json)
+    secrets = tuple(sys.stdin.readline().strip() if given == "-" else given for given in secret)
+    receiver = Receiver(name="listen", secrets=secrets, path=path, show=print_json if as_json else _show_received)
+    serve([receiver], port=port, ready=_listening)
+
+
+def _listening(url: str) -> None:
+    say(f"Listening on {url}/listen, until Ctrl-C.", style="bold")
+    say("A platform calls this machine only where ORDERSYNC_ALLOW_PRIVATE_TARGETS is true.", style="dim")
 
 
 def _show_received(line: dict[str, Any]) -> None:
-    verdict = "[green]verified[/green]" if line["verified"] else f"[red]refused: {line['problem']}[/red]"
-    say(f"{line['position'] or '-':>8}  {line['type'] or '-'}  {line['key'] or '-'}  {verdict}")
+    """position, time, type, event number, key, and what became of it: one line, as `events tail` has it."""
+    verdict = "verified" if line["verified"] else f"refused: {line['problem']}"
+    answered = "" if line["status"] < 300 or not line["verified"] else f", answered {line['status']}"
+    at = readable(line["at"], now=datetime.now(UTC) if sys.stdout.isatty() else None)
+    show_text(
+        f"{line['position'] or '-':>7}  {at}  {line['type'] or '-':<12}  {line['key'] or '-'}  {verdict}{answered}",
+        style="" if line["verified"] else "red",
+    )
 
 
-async def _send(sender: WebhookSender, request: WebhookRequest) -> WebhookResponse:
-    return await sender.send(request)
+def _webhook(shell: Shell, administration: str, webhook_id: str) -> Webhook:
+    webhook: Webhook | None = shell.queries(administration).webhook(uuid_of(webhook_id))
+    if webhook is None:
+        raise NotFound(f"there is no webhook {webhook_id} in {administration}")
+    return webhook
 
 
 def _shown(delivery: Delivery) -> dict[str, Any]:

@@ -14,13 +14,22 @@ import orjson
 from attrs import field, frozen
 
 from ordersync_admin.consent import CALLBACK, give_consent
-from ordersync_admin.demo.client import ApiClient
+from ordersync_admin.demo.client import ENDED, ApiClient
 from ordersync_admin.demo.evidence import Rows, lines_of, rows_served
 from ordersync_admin.demo.receivers import EVERYTHING
 from ordersync_admin.demo.verdict import Evidence, RunEvidence, WebhookEvidence
 from ordersync_admin.item_file import check_item_file
+from ordersync_admin.local_access import Access
 from ordersync_admin.output import progress_bar, say
-from ordersync_admin.platform import Addresses, addresses, free_port, programs, wait_until_ready, with_free_ports
+from ordersync_admin.platform import (
+    Addresses,
+    addresses,
+    free_ports,
+    programs,
+    wait_until_it_answers,
+    wait_until_ready,
+    with_free_ports,
+)
 from ordersync_admin.settings import AdminSettings
 from ordersync_admin.shell import Shell
 from ordersync_admin.supervisor import Program, python, running
@@ -43,6 +52,8 @@ TOKEN_LIFE = timedelta(hours=12)
 RETRY_DELAYS = ("1s", "2s", "3s", "5s", *["10s"] * 11)
 CLIENT_ID = "6f1f2b5e-3c1d-4a7e-9b52-0d7a4f6c1e01"
 CLIENT_SECRET = "sandbox-secret"
+WIDTH = 22
+"""Cells of the words before a progress bar."""
 
 
 @frozen(kw_only=True)
@@ -74,6 +85,22 @@ class Stage:
     def rows(self) -> Rows:
         return Rows(self.state, ADMINISTRATION)
 
+    def addresses(self) -> dict[str, Any]:
+        """Where everything is, and what it takes to call it."""
+        access = Access(administration=ADMINISTRATION, identity=IDENTITY, token=self.token)
+        return {
+            "api": self.where.api,
+            "functions": self.where.functions,
+            "sandbox": self.sandbox,
+            "administration": ADMINISTRATION,
+            "token": self.token,
+            "curl": access.curl(self.where.api),
+            "webhooks": [
+                {"name": name, "id": webhook["id"], "url": webhook["url"], "secret": webhook["secret"]}
+                for name, webhook in self.webhooks.items()
+            ],
+        }
+
     @property
     def source_log(self) -> list[dict[str, Any]]:
         return lines_of(self.state / "sandbox.log")
@@ -93,18 +120,20 @@ def staged(
     )
     shell = Shell(settings)
     shell.prepare()
-    sandbox_port, receivers_port = free_port(), free_port()
     environment = _environment(settings)
+    _, _, sandbox_port, receivers_port = free_ports(settings.api_port, settings.functions_port, 0, 0)
     extras = [_sandbox(state, items, sandbox_port, environment)]
     own_receivers = any(subscription.url is None for subscription in subscriptions)
     if own_receivers:
         extras.append(_receivers(state, receivers_port, environment))
-    with running([*programs(environment), *extras], log):
+    with running([*programs(settings, environment), *extras], log):
         where = addresses(settings)
         wait_until_ready(where)
         sandbox = f"http://127.0.0.1:{sandbox_port}"
-        _wait_for(f"{sandbox}/_sandbox/state")
+        wait_until_it_answers(f"{sandbox}/_sandbox/state")
         receivers = f"http://127.0.0.1:{receivers_port}" if own_receivers else None
+        if receivers is not None:
+            wait_until_it_answers(f"{receivers}/")
         token = _create_administration(shell)
         _connect(shell, where, sandbox)
         stage = Stage(
@@ -127,17 +156,15 @@ def perform(stage: Stage, subscriptions: Sequence[Subscription], *, patience: fl
     """
     runs = [
         _run(stage, "first", {}, patience=patience, quiet=quiet),
-        _run(stage, "incremental, no change at the source", {}, patience=patience, quiet=quiet),
-        _run(stage, "full re-read, cursor reset", {"complete": True}, patience=patience, quiet=quiet),
+        _run(stage, "no change", {}, patience=patience, quiet=quiet),
+        _run(stage, "full re-read", {"complete": True}, patience=patience, quiet=quiet),
     ]
     changed = _sandbox_call(stage, "POST", "/_sandbox/change", {"percent": 1})["changed"]
     if stage.receivers is not None:
-        _configure(stage, EVERYTHING, {"fail": FAILING_REQUESTS})
-        say(
-            f"The receiver [bold]{EVERYTHING}[/bold] now fails {FAILING_REQUESTS} requests and then recovers.",
-            quiet=quiet,
-        )
-    runs.append(_run(stage, "1 % changed at the source", {}, patience=patience, quiet=quiet))
+        failing = min(FAILING_REQUESTS, len(changed))  # of few deliveries each would have to fail many times in a row
+        _configure(stage, EVERYTHING, {"fail": failing})
+        say(f"The receiver {EVERYTHING} now fails {failing} requests and then recovers.", quiet=quiet)
+    runs.append(_run(stage, "1 % changed", {}, patience=patience, quiet=quiet))
     return _gather(stage, subscriptions, runs, changed)
 
 
@@ -215,8 +242,6 @@ def _environment(settings: AdminSettings) -> dict[str, str]:
     return {
         **foreign,
         "ORDERSYNC_STATE": str(settings.state),
-        "ORDERSYNC_API_PORT": str(settings.api_port),
-        "ORDERSYNC_FUNCTIONS_PORT": str(settings.functions_port),
         "ORDERSYNC_ALLOW_PRIVATE_TARGETS": "true",
         "ORDERSYNC_RETRY_DELAYS": ",".join(RETRY_DELAYS),
     }
@@ -278,12 +303,11 @@ def _connect(shell: Shell, where: Addresses, sandbox: str) -> None:
         ),
         context,
     )
+    callback = f"{where.functions}{CALLBACK}"
     url = shell.application.run(
-        begin_authorisation,
-        BeginAuthorisation(connection_id=connection.id, redirect_uri=f"{where.functions}{CALLBACK}"),
-        context,
+        begin_authorisation, BeginAuthorisation(connection_id=connection.id, redirect_uri=callback), context
     )
-    give_consent(url)
+    give_consent(url, redirect_uri=callback)
     shell.application.run(set_up_flow, SetUpFlow(kind=FlowKind.ITEM, connection_id=connection.id), context)
 
 
@@ -296,57 +320,46 @@ def _subscribe(stage: Stage, subscription: Subscription) -> dict[str, Any]:
 
 
 def _configure(stage: Stage, receiver: str, wishes: dict[str, Any]) -> None:
-    response = httpx.put(
-        f"{stage.receivers}/{receiver}/settings", content=orjson.dumps(wishes), timeout=10, trust_env=False
-    )
-    response.raise_for_status()
+    _ask("PUT", f"{stage.receivers}/{receiver}/settings", wishes)
 
 
 def _sandbox_call(stage: Stage, method: str, path: str, body: Any = None) -> dict[str, Any]:
-    response = httpx.request(
-        method,
-        f"{stage.sandbox}{path}",
-        content=None if body is None else orjson.dumps(body),
-        timeout=30,
-        trust_env=False,
-    )
-    response.raise_for_status()
-    answer: dict[str, Any] = orjson.loads(response.content)
+    answer: dict[str, Any] = orjson.loads(_ask(method, f"{stage.sandbox}{path}", body))
     return answer
 
 
-def _wait_for(url: str) -> None:
-    deadline = time.monotonic() + 30
-    while True:
-        try:
-            httpx.get(url, timeout=5, trust_env=False).raise_for_status()
-            return
-        except httpx.HTTPError:
-            if time.monotonic() > deadline:
-                raise ExternalFailure(f"{url} does not answer; the log above says why") from None
-            time.sleep(0.1)
+def _ask(method: str, url: str, body: Any) -> bytes:
+    """Raises ExternalFailure when one of the demo's own programs does not do what it is asked."""
+    content = None if body is None else orjson.dumps(body)
+    try:
+        return httpx.request(method, url, content=content, timeout=30, trust_env=False).raise_for_status().content
+    except httpx.HTTPError as error:
+        raise ExternalFailure(f"{method} {url}: {error}") from error
 
 
 def _wait_until_delivered(stage: Stage, *, patience: float, quiet: bool) -> None:
     deadline = time.monotonic() + patience
-    with _bar("events delivered", quiet=quiet) as tell:
+    with _bar("delivered", quiet=quiet) as tell:
         most = 0
         while waiting := stage.rows.unsettled():
             most = max(most, waiting)
             tell({"progress": {"done": most - waiting, "total": most}, "state": ""})
             if time.monotonic() > deadline:
-                say(f"[red]{waiting} facts or deliveries are still on their way[/red]", quiet=quiet)
+                say(f"{waiting} facts or deliveries are still on their way", style="red", quiet=quiet)
                 return
             time.sleep(0.1)
+        tell({"progress": {"done": most, "total": most}, "state": ""})
 
 
 @contextmanager
 def _bar(label: str, *, quiet: bool) -> Iterator[Callable[[dict[str, Any]], None]]:
     with progress_bar(quiet=quiet) as progress:
-        task = progress.add_task(label, total=None)
+        task = progress.add_task(f"{label:<{WIDTH}}", total=None)
 
         def tell(run: dict[str, Any]) -> None:
             done, total = run["progress"]["done"], run["progress"]["total"]
-            progress.update(task, description=f"{label} {run['state']}", completed=done, total=total)
+            if run["state"] in ENDED:
+                total = done  # nobody knew before
+            progress.update(task, description=f"{label} {run['state']}".ljust(WIDTH), completed=done, total=total)
 
         yield tell

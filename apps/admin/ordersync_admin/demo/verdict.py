@@ -15,7 +15,7 @@ class RunEvidence:
 
     served: rows of items that the sandbox's request log says it handed out during the run.
     row: the run as the admin database has it. log: its entry in the execution log.
-    written: rows that SQL finds changed by the run: raw records and items (`updated_at` within the run).
+    written: items that SQL finds changed by the run: their `updated_at` lies within it.
     events: numbered events that name the run as their cause.
     """
 

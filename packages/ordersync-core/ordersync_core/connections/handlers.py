@@ -109,7 +109,7 @@ def begin_authorisation(
     with admin:
         admin.authorisation_states.add(state)
         admin.commit()
-    return connectors[connection.connector].consent_url(
+    return _connector(connectors, connection.connector).consent_url(
         connection.settings,
         secret_settings_of(connection, secrets),
         state=str(state.id),
@@ -146,7 +146,7 @@ def store_authorisation(
     state, code = command
     with uows() as uow:
         connection = _find(uow, state.connection_id)
-    tokens = connectors[connection.connector].exchange(
+    tokens = _connector(connectors, connection.connector).exchange(
         connection.settings,
         secret_settings_of(connection, secrets),
         code=code,
@@ -254,7 +254,7 @@ def _renew(
         uow.connections.save(evolve(connection, refreshing_since=clock.now()))
         uow.commit()
     try:
-        fresh = connectors[connection.connector].refresh(
+        fresh = _connector(connectors, connection.connector).refresh(
             connection.settings, secret_settings_of(connection, secrets), tokens=tokens, now=clock.now()
         )
     except NotExpired:

@@ -19,14 +19,14 @@ from ordersync_core.jobs.commands import (
     StartRun,
     WakeNext,
 )
-from ordersync_core.jobs.model import JobDefinition, JobRun, RunState, absorb, due_run, retry_at
+from ordersync_core.jobs.model import AFTER_LEASE, JobDefinition, JobRun, RunState, absorb, due_run, retry_at
 from ordersync_core.jobs.ports import JobsUnitOfWork
 from ordersync_core.jobs.schedule import next_due, parse
 from ordersync_core.kernel.clock import Clock
 from ordersync_core.kernel.context import Context
 from ordersync_core.kernel.errors import Conflict, NotFound, TemporaryFailure
 from ordersync_core.kernel.ids import Ids
-from ordersync_core.kernel.lease import LEASE, Lease
+from ordersync_core.kernel.lease import Lease
 from ordersync_core.kernel.unit_of_work import Opens
 from ordersync_core.messaging.envelope import QUEUED_JOBS, Envelope, encode
 from ordersync_core.messaging.queue import Message, Queues, send_id
@@ -137,11 +137,15 @@ def cancel_run(command: CancelRun, *, uow: JobsUnitOfWork, clock: Clock, context
 
 
 def resubmit_run(command: ResubmitRun, *, uow: JobsUnitOfWork, clock: Clock, context: Context) -> JobRun:
+    """The dead letter's run starts again; one that has not failed, or not any more, stays as it is."""
     with uow:
-        run = _find(uow, command.id, context).restart(at=clock.now())
-        uow.runs.save(run)
+        run = _find(uow, command.id, context)
+        if run.state is not RunState.FAILED:
+            return run
+        again = run.restart(at=clock.now())
+        uow.runs.save(again)
         uow.commit()
-    return run
+    return again
 
 
 @frozen(kw_only=True)
@@ -161,7 +165,7 @@ def begin_run(command: BeginRun, *, uow: JobsUnitOfWork, clock: Clock, context: 
             return None
         lease = uow.leases.take(run_lease(run), command.holder)
         if lease is None:
-            uow.runs.save(evolve(run, ticket_at=clock.now() + LEASE + timedelta(seconds=1)))
+            uow.runs.save(evolve(run, ticket_at=clock.now() + AFTER_LEASE))
             uow.commit()
             return None
         begun = run.start(at=clock.now())

@@ -11,6 +11,7 @@ from attrs import evolve, field, frozen
 from ordersync_core.jobs.schedule import Schedule, missed
 from ordersync_core.kernel.errors import Conflict
 from ordersync_core.kernel.ids import derived_id
+from ordersync_core.kernel.lease import LEASE
 from ordersync_core.kernel.moments import rfc3339
 
 MAXIMUM_CODES = 1_000
@@ -18,6 +19,8 @@ MAXIMUM_TRIES = 6
 FIRST_RETRY = timedelta(minutes=1)
 LONGEST_RETRY = timedelta(hours=1)
 ASK_AGAIN = timedelta(minutes=5)
+AFTER_LEASE = LEASE + timedelta(seconds=1)
+"""A run at work owes a ticket when its process could have lost it, and not while that process beats."""
 
 
 class JobType(StrEnum):
@@ -73,7 +76,8 @@ class JobRun:
     missed: due moments before `due_at` that this run stands for too.
     tries: how often it ended in a temporary failure so far.
     waits_for: what a waiting run waits for, such as "flow:item"; None when it waits for a moment.
-    ticket_at: when it owes a ticket; a waiting run's due time; None once it ended.
+    ticket_at: when it owes a ticket; a waiting run's due time; at work, when its lease could have ended; None once it
+        ended.
     result: what it did, as JSON; None before it ended.
     reason: why it failed, waits, or was merged; one sentence.
     """
@@ -115,11 +119,12 @@ class JobRun:
             started_at=self.started_at or at,
             heartbeat_at=at,
             waits_for=None,
+            ticket_at=at + AFTER_LEASE,
             reason=None,
         )
 
     def beat(self, progress: Progress, *, at: datetime) -> "JobRun":
-        return evolve(self, progress=progress, heartbeat_at=at)
+        return evolve(self, progress=progress, heartbeat_at=at, ticket_at=at + AFTER_LEASE)
 
     def succeed(self, result: Mapping[str, Any], *, at: datetime) -> "JobRun":
         return evolve(self._ended(RunState.SUCCEEDED, at), result=result)
@@ -212,14 +217,16 @@ def retry_at(run: JobRun, *, now: datetime, retry_after: timedelta | None) -> da
 def absorb(run: JobRun, waiting: Sequence[JobRun], *, at: datetime) -> tuple[JobRun, JobRun] | None:
     """Let a run that already waits do this one's work too: (the waiting one, this one merged), or None.
 
-    A waiting complete sync absorbs any later run of its flow; a waiting selective one takes in the codes of later
-    selective ones, up to 1,000.
+    A waiting complete sync absorbs any later run of its flow, and does what that one was asked to do besides; a waiting
+    selective one takes in the codes of later selective ones, up to 1,000.
     """
+    asked_besides = {name: True for name, value in run.parameters.items() if value is True}
     for other in waiting:
         if other.id == run.id:
             continue
         if other.is_complete:
-            return other, run.merge_into(other, at=at)
+            taken = evolve(other, parameters={**other.parameters, **asked_besides})
+            return taken, run.merge_into(taken, at=at)
         if run.is_complete:
             continue
         codes = sorted({*other.parameters["codes"], *run.parameters["codes"]})

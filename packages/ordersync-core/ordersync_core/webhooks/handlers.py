@@ -118,10 +118,14 @@ def disable_webhook(command: DisableWebhook, *, uow: WebhooksUnitOfWork, clock: 
 
 
 def enable_webhook(command: EnableWebhook, *, uow: WebhooksUnitOfWork, clock: Clock) -> Webhook:
-    """Take it into service again, as if it had never failed; what was parked is sent or cancelled."""
+    """Take it into service again, as if it had never failed; what was parked is sent or cancelled. One that is in
+    service stays as it is, with what its breaker holds back."""
     now = clock.now()
     with uow:
-        enabled = evolve(_find(uow, command.id), state=WebhookState.ENABLED, disabled_because=None, health=Health())
+        webhook = _find(uow, command.id)
+        if webhook.state is WebhookState.ENABLED:
+            return webhook
+        enabled = evolve(webhook, state=WebhookState.ENABLED, disabled_because=None, health=Health())
         uow.webhooks.save([enabled])
         if command.backlog is Backlog.SEND_PARKED:
             uow.deliveries.unpark(enabled.id, now)
@@ -193,16 +197,16 @@ def send_owed_deliveries(
 def prepare(
     command: Prepare, *, uow: WebhooksUnitOfWork, secrets: Secrets, clock: Clock, context: Context
 ) -> list[WebhookRequest]:
-    """The requests that these messages stand for. A message whose delivery has moved on (another attempt, an
-    outcome, parked, held back by an open breaker) yields none: it is completed without work."""
+    """The requests that these messages stand for, in their order. A message whose delivery has moved on (another
+    attempt, an outcome, parked, held back by an open breaker) yields none: it is completed without work."""
     wanted = {UUID(message.body["delivery"]): int(message.body["attempt"]) for message in command.messages}
     with uow:
         webhooks = uow.webhooks.of_deliveries(list(wanted))
         deliveries = uow.deliveries.get(list(wanted))
         due = [
             delivery
-            for id, delivery in deliveries.items()
-            if delivery.state is DeliveryState.WAITING and delivery.attempts + 1 == wanted[id]
+            for delivery in (deliveries[id] for id in wanted if id in deliveries)
+            if delivery.state is DeliveryState.WAITING and delivery.attempts + 1 == wanted[delivery.id]
         ]
         probes = {id: uow.deliveries.first_waiting(id) for id, webhook in webhooks.items() if webhook.health.is_open}
         held = [d for d in due if d.webhook_id in probes and not _is(probes[d.webhook_id], d)]
@@ -300,6 +304,7 @@ def redeliver(command: Redeliver, *, uow: WebhooksUnitOfWork, clock: Clock) -> D
 def resubmit_delivery(command: ResubmitDelivery, *, uow: WebhooksUnitOfWork, clock: Clock) -> None:
     """The dead letter's delivery tries again; one that is not dead any more stays as it is."""
     with uow:
+        uow.webhooks.of_deliveries([command.id])
         delivery = uow.deliveries.get([command.id]).get(command.id)
         if delivery is None or delivery.state is not DeliveryState.DEAD:
             return
@@ -308,13 +313,17 @@ def resubmit_delivery(command: ResubmitDelivery, *, uow: WebhooksUnitOfWork, clo
 
 
 def give_up_delivery(command: GiveUpDelivery, *, uow: WebhooksUnitOfWork, clock: Clock) -> None:
-    """Committed before the dead letter itself: without it the row would owe the same ticket again."""
+    """Committed before the dead letter itself: without it the row would owe the same ticket again. Those that waited
+    for it wait for the next one now."""
+    now = clock.now()
     with uow:
-        uow.webhooks.of_deliveries([command.id])
+        webhooks = uow.webhooks.of_deliveries([command.id])
         delivery = uow.deliveries.get([command.id]).get(command.id)
         if delivery is None or delivery.state is not DeliveryState.WAITING or delivery.attempts + 1 != command.attempt:
             return
-        uow.deliveries.save([give_up(delivery, command.reason, at=clock.now())])
+        webhook = webhooks[delivery.webhook_id]
+        uow.deliveries.save([give_up(delivery, command.reason, at=now)])
+        uow.webhooks.save([_let_in(uow, webhook, int(webhook.health.recovering), now)])
         uow.commit()
 
 
@@ -382,10 +391,14 @@ def _settle(uow: WebhooksUnitOfWork, webhook: Webhook, outcomes: Sequence[Outcom
     if any(outcome.disabled for outcome in outcomes):
         uow.deliveries.park(webhook.id, now)
         return webhook
+    return _let_in(uow, webhook, sum(outcome.drains for outcome in outcomes), now)
+
+
+def _let_in(uow: WebhooksUnitOfWork, webhook: Webhook, drained: int, now: datetime) -> Webhook:
+    """Who goes next: the probe while the breaker is open, twice as many as were `drained` after that."""
     if webhook.health.is_open:
         _keep_probing(uow, webhook, now)
         return webhook
-    drained = sum(outcome.drains for outcome in outcomes)
     if drained:
         let_in = uow.deliveries.pull_forward(webhook.id, now, limit=drained * DRAIN_FACTOR)
         if let_in == 0:
