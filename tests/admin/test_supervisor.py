@@ -115,6 +115,21 @@ def test_a_line_without_end_neither_stops_the_program_nor_the_log() -> None:
     assert sum(len(line) for line in log.of("p") if set(line) == {"x"}) == 1_000_000
 
 
+def test_a_log_that_nobody_reads_any_more_does_not_stop_the_programs() -> None:
+    asked: list[str] = []
+
+    def broken(_: str, line: str) -> None:
+        asked.append(line)
+        raise BrokenPipeError
+
+    supervisor = Supervisor([program("print('up')")], broken, first_pause=0.01)
+    supervisor.start()
+    try:
+        until(lambda: asked.count("up") >= 3)
+    finally:
+        supervisor.kill()
+
+
 def test_what_dies_starts_again_after_pauses_that_grow() -> None:
     with supervised([program("print('up')")], first_pause=0.01, longest_pause=0.03) as (_, log):
         until(lambda: log.of("p").count("up") >= 4)

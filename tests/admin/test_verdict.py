@@ -119,6 +119,28 @@ def test_the_demo_passes_when_every_record_agrees() -> None:
     assert failures(a_passed_demo()) == []
 
 
+def test_rows_in_quarantine_are_accounted_for() -> None:
+    """A file of the caller's own may have some, among those that change too."""
+    evidence = a_passed_demo()
+    for place, counts in ((0, {"created": 2}), (2, {"unchanged": 2}), (3, {"updated": 0})):
+        evidence = with_count(place, **counts, quarantined=1)(evidence)
+    evidence = with_run(with_run(with_run(evidence, 0, written=2, events=2), 2, written=0), 3, written=0, events=0)
+    evidence = evolve(
+        evidence,
+        webhooks=[
+            evolve(evidence.webhooks[0], selected=["a", "b"], lines=evidence.webhooks[0].lines[:2]),
+            evolve(evidence.webhooks[1], selected=[], lines=[]),
+        ],
+        numbers=[1, 2],
+        attempts=2,
+        items_stored=2,
+        in_quarantine=1,
+        changed_events=[],
+    )
+    assert failures(evidence) == []
+    assert failures(evolve(evidence, in_quarantine=0)) == ["items_stored: 2 and 0 in quarantine, at the source 3"]
+
+
 @pytest.mark.parametrize(("figure", "alter"), [a[1:] for a in ALTERED], ids=[a[0] for a in ALTERED])
 def test_each_altered_record_fails_the_verdict_and_is_named(figure: str, alter: Callable[[Evidence], Evidence]) -> None:
     found = failures(alter(a_passed_demo()))

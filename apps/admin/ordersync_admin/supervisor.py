@@ -93,7 +93,7 @@ class Supervisor:
                 pause = self.first_pause
             if self._stopping.is_set():
                 return
-            self.log(program.name, f"ended with {code}; starts again in {pause:g} s")
+            self._tell(program.name, f"ended with {code}; starts again in {pause:g} s")
             if self._stopping.wait(pause):
                 return
             pause = min(pause * 2, self.longest_pause)
@@ -128,7 +128,11 @@ class Supervisor:
     def _read(self, name: str, output: IO[bytes]) -> None:
         with output:
             while line := output.readline(LONGEST_LINE):
-                self.log(name, line.decode(errors="replace").rstrip())
+                self._tell(name, line.decode(errors="replace").rstrip())
+
+    def _tell(self, name: str, line: str) -> None:
+        with suppress(OSError):  # nobody reads the log any more; the programs go on, and their output is still taken
+            self.log(name, line)
 
     def _signal_all(self, number: signal.Signals) -> None:
         with self._lock:

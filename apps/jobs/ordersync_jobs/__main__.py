@@ -3,7 +3,6 @@
 import argparse
 import signal
 import sys
-import threading
 
 from ordersync_adapters.settings import load
 from ordersync_core.kernel.errors import OrderSyncError, Stopping
@@ -30,10 +29,10 @@ def main() -> int:
             signal.signal(signal.SIGTERM, _stop)
             run_one(application)
             return 0
-        stop = threading.Event()
+        asked: list[int] = []  # a lock of an Event could be held by the very code that the signal interrupts
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: stop.set())
-        launch(application.resolve(Queues)[QUEUED_JOBS], limit=settings.job_processes, stop=stop)
+            signal.signal(number, lambda number, _: asked.append(number))
+        launch(application.resolve(Queues)[QUEUED_JOBS], limit=settings.job_processes, stop=lambda: bool(asked))
         return 0
     except Stopping:
         return 0

@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-import threading
+from collections.abc import Callable
 from datetime import timedelta
 
 from ordersync_core.messaging.queue import Queue
@@ -12,14 +12,14 @@ LOOK_EVERY = timedelta(seconds=1)
 STOP_WITHIN = timedelta(seconds=10)
 
 
-def launch(queue: Queue, *, limit: int, stop: threading.Event) -> None:
-    """Run until `stop` is set; then ask the processes at work to end, and end them.
+def launch(queue: Queue, *, limit: int, stop: Callable[[], bool]) -> None:
+    """Run until `stop` says so; then ask the processes at work to end, and end them.
 
     limit: processes at once, at least 1. A process that is ended leaves its run to be taken up again.
     """
     working: list[subprocess.Popen[bytes]] = []
     try:
-        while not stop.is_set():
+        while not stop():
             working = [process for process in working if process.poll() is None]
             wanted = min(limit - len(working), _unattended(queue, working))
             working += [subprocess.Popen(COMMAND) for _ in range(wanted)]

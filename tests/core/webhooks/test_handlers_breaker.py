@@ -8,7 +8,7 @@ from random import Random
 from uuid import UUID
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from ordersync_core.messaging.envelope import Envelope
@@ -472,7 +472,12 @@ class History:
                 assert len(owed) == len(wait), "somebody was forgotten"
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(  # without shrinking: each history takes so long that a failure would not be told in time
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],
+)
 @given(history=st.lists(actions, min_size=10, max_size=60), mood=st.sampled_from(sorted(MOODS)))
 def test_whatever_happens_every_delivery_comes_to_its_end(history: list[tuple[str, int]], mood: str) -> None:
     """Delivered, dead, parked or cancelled; after at most 16 attempts a round, none of them before its time."""

@@ -16,6 +16,7 @@ from ordersync_core.testing.contracts.examples import MINUTE, NOON, a_webhook
 from ordersync_core.testing.strategies import event_type_patterns, event_types
 from ordersync_core.webhooks.commands import DisableWebhook, FanOut, Redeliver
 from ordersync_core.webhooks.handlers import disable_webhook, fan_out, redeliver
+from ordersync_core.webhooks.health import Health
 from ordersync_core.webhooks.model import DeliveryState, Event, EventTypePattern, deliveries_of
 from tests.core.embedded import ConsumedAtOnce, sqlite_databases
 from tests.core.webhooks.subscriber import Subscriber
@@ -74,6 +75,13 @@ def test_positions_go_on_without_a_gap_and_room_is_given_to_the_first(
     assert [(d.tickets, d.ticket_at) for d in deliveries] == [(1, NOON + MINUTE)] * sent + [(0, NOON)] * (
         len(taken) - sent
     )
+
+
+def test_behind_an_open_breaker_they_wait_without_a_ticket_whatever_room_there_is() -> None:
+    webhook = a_webhook(health=Health(failures_in_row=10, failing_since=NOON, open_since=NOON))
+    events = [Event(id=webhook.id, number=number, type="item.created") for number in (1, 2)]
+    _, deliveries = deliveries_of(webhook, events, room=100, at=NOON, first_ticket_at=NOON + MINUTE, reason="fan_out")
+    assert [(d.position, d.tickets, d.ticket_at) for d in deliveries] == [(1, 0, None), (2, 0, None)]
 
 
 def test_each_webhook_counts_what_it_takes(site: Subscriber) -> None:

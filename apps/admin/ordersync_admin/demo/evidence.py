@@ -52,6 +52,9 @@ class Rows:
     def items(self) -> int:
         return self._one("SELECT count(*) FROM items")
 
+    def in_quarantine(self) -> int:
+        return self._one("SELECT count(*) FROM quarantine")
+
     def events_of(self, run_id: str) -> int:
         return self._one("SELECT count(*) FROM outbox WHERE correlation_id = ? AND number IS NOT NULL", run_id)
 

@@ -207,6 +207,7 @@ def _gather(
         dead_letters=stage.rows.dead_letters(),
         items_at_source=_sandbox_call(stage, "GET", "/_sandbox/state")["items"],
         items_stored=stage.rows.items(),
+        in_quarantine=stage.rows.in_quarantine(),
         changed_at_source=[code.strip() for code in changed],
         changed_events=[e["data"]["code"] for e in feed if e["type"] == "item.updated"],
     )
