@@ -245,6 +245,29 @@ class TestWindow:
         site.fan_out(site.tell(4), window=5)
         assert [d.tickets for d in site.deliveries(webhook)] == [1] * 5 + [0] * 2
 
+    def test_new_ones_leave_room_for_those_that_waited_before_them(self, site: Subscriber) -> None:
+        webhook = site.subscribe()
+        site.fan_out(site.tell(7), window=5)
+        requests = site.prepare(site.tickets())
+        site.record(*(site.answer(request) for request in requests[:3]))
+
+        site.fan_out(site.tell(4), window=5)
+
+        assert [d.tickets for d in site.deliveries(webhook)[3:]] == [1, 1, 0, 0, 1, 0, 0, 0]
+        assert site.send_owed(window=5) == 2
+        assert [d.tickets for d in site.deliveries(webhook)[3:]] == [1, 1, 1, 1, 1, 0, 0, 0]
+
+    def test_a_stream_that_never_ends_starves_nobody(self, site: Subscriber) -> None:
+        """New events come as fast as the receiver takes them, and always before the relay comes by."""
+        webhook = site.subscribe()
+        site.fan_out(site.tell(15), window=5)
+        for _ in range(6):
+            site.record(*(site.answer(request) for request in site.prepare(site.tickets())))
+            site.fan_out(site.tell(5), window=5)
+            site.send_owed(window=5)
+        delivered = [d.position for d in site.deliveries(webhook) if d.state is DeliveryState.DELIVERED]
+        assert delivered == list(range(1, 31))
+
     def test_each_webhook_has_a_window_of_its_own(self, site: Subscriber) -> None:
         webhooks = site.subscribe(), site.subscribe()
         site.fan_out(site.tell(3), window=2)

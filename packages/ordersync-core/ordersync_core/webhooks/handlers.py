@@ -1,5 +1,6 @@
 """From numbered events to deliveries (fan-out), and from deliveries to requests and results (prepare, send, record)."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
@@ -154,14 +155,14 @@ def _deliver_to_all(uow: WebhooksUnitOfWork, events: Sequence[Event], *, window:
     if not events:
         return []
     webhooks = uow.webhooks.enabled()
-    in_queue = uow.deliveries.in_queue([webhook.id for webhook in webhooks])
+    room = _room(uow, webhooks, window=window, now=now)
     moved: list[Webhook] = []
     created: list[Delivery] = []
     for webhook in webhooks:
         after, deliveries = deliveries_of(
             webhook,
             events,
-            room=window - in_queue.get(webhook.id, 0),
+            room=room[webhook.id],
             at=now,
             first_ticket_at=sent_straight_away(now),
             reason=FAN_OUT,
@@ -174,6 +175,14 @@ def _deliver_to_all(uow: WebhooksUnitOfWork, events: Sequence[Event], *, window:
     for webhook in moved:
         _keep_probing(uow, webhook, now)
     return created
+
+
+def _room(uow: WebhooksUnitOfWork, webhooks: Sequence[Webhook], *, window: int, now: datetime) -> Mapping[UUID, int]:
+    """What each window has room for besides the tickets that are out and the earlier deliveries that are due: new ones
+    that came first would keep those waiting for ever."""
+    in_queue = uow.deliveries.in_queue([webhook.id for webhook in webhooks])
+    earlier = Counter(d.webhook_id for d in uow.deliveries.owed(now, window=window) if d.tickets == 0)
+    return {webhook.id: window - in_queue.get(webhook.id, 0) - earlier[webhook.id] for webhook in webhooks}
 
 
 def send_owed_deliveries(
