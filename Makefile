@@ -5,8 +5,9 @@ UV := $(or $(shell command -v uv 2>/dev/null),.uv/bin/uv)
 export UV_PYTHON_DOWNLOADS := never
 RUN := $(UV) run --frozen --no-sync
 ARGS ?=
+SEEDS ?= 200
 
-.PHONY: demo run test e2e check bench format
+.PHONY: demo run test simulate e2e check bench format
 
 .venv/.synced: uv.lock pyproject.toml $(wildcard packages/*/pyproject.toml apps/*/pyproject.toml)
 	@[ -x "$(UV)" ] || command -v "$(UV)" >/dev/null || { $(PYTHON) -m venv .uv && .uv/bin/python -m pip install -q uv; }
@@ -22,6 +23,9 @@ run: .venv/.synced
 test: .venv/.synced
 	@$(RUN) pytest -n 2 -m "not e2e" $(ARGS)
 
+simulate: .venv/.synced
+	@$(RUN) python -m ordersync_core.testing.simulation --seeds $(SEEDS) $(ARGS)
+
 e2e: .venv/.synced
 	@$(RUN) pytest -n 2 -m e2e --timeout 600 $(ARGS)
 
@@ -35,6 +39,7 @@ check: .venv/.synced
 
 bench: .venv/.synced
 	@$(RUN) python bench/catalogue_sync.py $(ARGS)
+	@$(RUN) python -m bench.scheduling
 
 format: .venv/.synced
 	@$(RUN) ruff check --fix .

@@ -15,7 +15,7 @@ from ordersync_core.items.commands import PutItem
 from ordersync_core.items.handlers import put_item
 from ordersync_core.items.model import Item, ItemCode
 from ordersync_core.jobs.commands import BeginRun
-from ordersync_core.jobs.handlers import EndRun, begin_run, end_run
+from ordersync_core.jobs.handlers import Begun, EndRun, begin_run, end_run
 from ordersync_core.kernel.context import Context
 from ordersync_core.kernel.localised import localised_text
 from ordersync_core.messaging.commands import Relay
@@ -23,7 +23,7 @@ from ordersync_core.messaging.envelope import EVENTS, QUEUED_JOBS, WEBHOOKS, dec
 from ordersync_core.messaging.handlers import relay
 from ordersync_core.messaging.queue import Claim, Queue, Queues
 from ordersync_core.webhooks.commands import Prepare, Record
-from ordersync_core.webhooks.handlers import prepare, record
+from ordersync_core.webhooks.handlers.attempts import prepare, record
 
 CODE = "acme"
 NO_ID = "0190a6f0-0000-7000-8000-000000000001"
@@ -115,7 +115,7 @@ class CommandLine:
         [claim] = queue.claim(limit=1)
         id = decode_envelope(claim.message.body).id
         begun = self.shell.application.run(begin_run, BeginRun(id=id, holder="a-test"), self.context)
-        assert begun is not None
+        assert isinstance(begun, Begun)
         outcome = EndRun(begun=begun, result=None if failure else result, failure=failure)
         self.shell.application.run(end_run, outcome, self.context)
         if failure:

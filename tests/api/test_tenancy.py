@@ -19,7 +19,7 @@ from ordersync_core.kernel.clock import Clock
 from ordersync_core.messaging.envelope import EVENTS, decode_envelope
 from ordersync_core.messaging.queue import Queues
 from ordersync_core.webhooks.commands import FanOut
-from ordersync_core.webhooks.handlers import fan_out
+from ordersync_core.webhooks.handlers.fan_out import fan_out
 from tests.api.site import BOTH, CONNECTION, OWNER, PUBLIC_URL, A, B, Site
 
 NOWHERE = {

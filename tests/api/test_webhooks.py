@@ -11,7 +11,7 @@ from ordersync_core.messaging.envelope import EVENTS, decode_envelope
 from ordersync_core.messaging.ports import EventQueries
 from ordersync_core.messaging.queue import Queues
 from ordersync_core.webhooks.commands import FanOut
-from ordersync_core.webhooks.handlers import fan_out
+from ordersync_core.webhooks.handlers.fan_out import fan_out
 from ordersync_core.webhooks.model import Attempt
 from ordersync_core.webhooks.ports import WebhooksUnitOfWork
 from tests.api.site import PUBLIC_URL, READER, A, Site, new_code

@@ -25,7 +25,7 @@ from ordersync_core.messaging.commands import Relay
 from ordersync_core.messaging.handlers import relay
 from ordersync_core.messaging.queue import Message, Queue
 from ordersync_core.webhooks.commands import CreateWebhook
-from ordersync_core.webhooks.handlers import create_webhook
+from ordersync_core.webhooks.handlers.subscriptions import create_webhook
 from ordersync_core.webhooks.model import EventTypePattern
 from ordersync_functions import function_app
 from ordersync_functions.composition import build_parts

@@ -21,7 +21,7 @@ from ordersync_core.kernel.errors import OrderSyncError
 from ordersync_core.messaging.envelope import Envelope
 from ordersync_core.messaging.queue import CLAIM_LIMIT, Claim
 from ordersync_core.webhooks.commands import FindDead, GiveUpDelivery, Prepare, Record
-from ordersync_core.webhooks.handlers import Recorded, find_dead, give_up_delivery, prepare, record
+from ordersync_core.webhooks.handlers.attempts import Recorded, find_dead, give_up_delivery, prepare, record
 from ordersync_core.webhooks.health import OPENS_AT
 from ordersync_core.webhooks.ports import WebhookRequest, WebhookResponse, WebhookSender
 from ordersync_functions.claims import Intake, stopped_or_broken

@@ -16,7 +16,7 @@ from ordersync_core.kernel.context import Context
 from ordersync_core.kernel.errors import InvalidInput, NotFound, OrderSyncError, PermanentFailure
 from ordersync_core.messaging.envelope import Envelope, decode_envelope
 from ordersync_core.webhooks.commands import FindDead, Prepare, Record
-from ordersync_core.webhooks.handlers import find_dead, prepare, record
+from ordersync_core.webhooks.handlers.attempts import find_dead, prepare, record
 from ordersync_core.webhooks.ports import WebhookRequest
 from ordersync_functions import health, housekeeping
 from ordersync_functions.contexts import platform, tenant

@@ -9,11 +9,10 @@ from typing import Final
 
 from ordersync_core.kernel.application import Application
 from ordersync_core.kernel.clock import Clock
-from ordersync_core.messaging.commands import Relay, TakeDue, Wake
-from ordersync_core.messaging.handlers import relay, take_due, wake
-from ordersync_core.messaging.ports import MessagingUnitOfWork
+from ordersync_core.messaging.commands import FindEarliestTicket, Relay, TakeDue, Wake
+from ordersync_core.messaging.handlers import earliest_ticket_at, relay, take_due, wake
 from ordersync_core.webhooks.commands import SendOwedDeliveries
-from ordersync_core.webhooks.handlers import send_owed_deliveries
+from ordersync_core.webhooks.handlers.tickets import send_owed_deliveries
 from ordersync_functions.administrations import ActiveAdministrations
 from ordersync_functions.contexts import platform, tenant
 from ordersync_functions.sweep import due_in_sweep
@@ -142,7 +141,7 @@ class Publisher:
         if administration not in self._administrations:
             return None
         sent = self._relay(administration)
-        earliest = self._application.run(_earliest_ticket_at, None, tenant(NAME, administration))
+        earliest = self._application.run(earliest_ticket_at, FindEarliestTicket(), tenant(NAME, administration))
         return None if earliest is None else self._next_visit(administration, earliest, sent)
 
     def _relay(self, administration: str) -> int:
@@ -167,8 +166,3 @@ class Publisher:
             self._application.run(wake, Wake(administration=administration, at=at), platform(NAME))
         except Exception as error:
             _log.warning("%s cannot be woken at %s: %s", administration, at, error)
-
-
-def _earliest_ticket_at(_: None, *, uow: MessagingUnitOfWork) -> datetime | None:
-    with uow:
-        return uow.outbox.earliest_ticket_at()

@@ -8,6 +8,7 @@ from ordersync_adapters.settings import load
 from ordersync_core.kernel.errors import OrderSyncError, Stopping
 from ordersync_core.messaging.envelope import QUEUED_JOBS
 from ordersync_core.messaging.queue import Queues
+from ordersync_jobs.collector import collect_rarely
 from ordersync_jobs.composition import build_application
 from ordersync_jobs.launcher import launch
 from ordersync_jobs.run_one import run_one
@@ -27,6 +28,7 @@ def main() -> int:
         application = build_application(settings)
         if not arguments.launch:
             signal.signal(signal.SIGTERM, _stop)
+            collect_rarely()
             run_one(application)
             return 0
         asked: list[int] = []  # a lock of an Event could be held by the very code that the signal interrupts

@@ -32,7 +32,8 @@ from ordersync_core.messaging.envelope import EVENTS, QUEUED_JOBS, WEBHOOKS, Env
 from ordersync_core.messaging.handlers import owe_events_again
 from ordersync_core.messaging.queue import Queues
 from ordersync_core.webhooks.commands import FanOut, ResubmitDelivery
-from ordersync_core.webhooks.handlers import fan_out, resubmit_delivery
+from ordersync_core.webhooks.handlers.again import resubmit_delivery
+from ordersync_core.webhooks.handlers.fan_out import fan_out
 
 _log = logging.getLogger(__name__)
 
@@ -69,18 +70,27 @@ def handle_events(application: Application, messages: Sequence[Envelope], contex
 
 
 def run_job(
-    application: Application, run_id: UUID, *, holder: str, heartbeat: Heartbeat, context: Context
+    application: Application,
+    run_id: UUID,
+    *,
+    holder: str,
+    heartbeat: Heartbeat,
+    context: Context,
+    message: str | None = None,
+    deaths: int = 0,
 ) -> JobRun | None:
-    """Do a run's work from beginning to end; None when this message needs no work.
+    """Do a run's work from beginning to end, or give it up; None when this message needs no work.
 
     holder: names the process, for the leases.
+    message: the send id of the message that stands for the run; None: it came by none.
+    deaths: of processes that held this message before.
 
     Raises:
         LeaseLost: another process has taken the run over; the message is completed without more work.
     """
-    begun = application.run(begin_run, BeginRun(id=run_id, holder=holder), context)
-    if begun is None:
-        return None
+    begun = application.run(begin_run, BeginRun(id=run_id, holder=holder, message=message, deaths=deaths), context)
+    if not isinstance(begun, Begun):
+        return begun
     progress = BeatingProgress(application, begun, context)
     working = application.providing(RunProgress, progress)
     try:

@@ -91,8 +91,8 @@ def test_a_definition_survives_its_row(store: Store, definition: JobDefinition, 
         assert repository.find(definition.id) is None
         repository.add(definition)
         assert repository.find(definition.id) == definition
-        repository.save([evolve(later, id=definition.id)])
-        assert repository.find(definition.id) == evolve(later, id=definition.id)
+        repository.move_on([evolve(later, id=definition.id)])
+        assert repository.find(definition.id) == evolve(definition, next_due=later.next_due)
         assert repository.delete(definition.id)
         assert not repository.delete(definition.id)
         assert repository.find(definition.id) is None
@@ -111,7 +111,7 @@ def test_due_are_the_most_overdue_first(
         moments = sorted(d.next_due for d in definitions if d.next_due is not None and d.next_due <= now)
         assert [definition.next_due for definition in found] == moments[:limit]
         assert all(definition in definitions for definition in found)
-        repository.save([evolve(definition, next_due=None) for definition in found])
+        repository.move_on([evolve(definition, next_due=None) for definition in found])
         assert len(repository.due(now, 100)) == len(moments) - len(found)
 
 
@@ -125,7 +125,7 @@ def test_many_definitions_are_moved_on_in_few_statements(store: Store) -> None:
         assert len(due) == 500
         (plan,) = plans_of(transaction, lambda: repository.due(NOON - MINUTE, 500))
         assert "ix_job_definitions_due" in plan
-        repository.save([evolve(definition, next_due=NOON + MINUTE) for definition in due])
+        repository.move_on([evolve(definition, next_due=NOON + MINUTE) for definition in due])
         assert repository.due(NOON, 1_000) == []
         assert len(repository.due(NOON + MINUTE, 1_000)) == 500
 

@@ -7,11 +7,13 @@ import pytest
 from attrs import evolve
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import select
+from sqlalchemy import Dialect, select
 
+from ordersync_adapters.sql.bulk import Stored
 from ordersync_adapters.sql.items import SqlItems
-from ordersync_adapters.sql.outbox import to_outbox_row, write_rows
+from ordersync_adapters.sql.outbox import to_outbox_row, to_row, write_rows
 from ordersync_adapters.sql.tables.messaging import outbox
+from ordersync_adapters.sql.types import to_json
 from ordersync_adapters.sql.webhooks import SqlWebhooks
 from ordersync_core.items.model import Item, ItemCode, RestockOrder, Stock
 from ordersync_core.kernel.localised import localised_text
@@ -65,10 +67,15 @@ def test_outbox_rows_survive_in_their_order(store: Store, rows: list[OutboxRow])
         for row in rows
     ]
     with store.transaction() as connection:
-        write_rows(connection, fresh)
+        write_rows(connection, [stored(row, connection.dialect) for row in fresh])
         stored = [to_outbox_row(row) for row in connection.execute(select(outbox).order_by(outbox.c.order))]
     assert [evolve(row, order=0) for row in stored] == [evolve(row, order=0) for row in fresh]
     assert [row.order for row in stored] == sorted(row.order for row in stored)
+
+
+def stored(row: OutboxRow, dialect: Dialect) -> Stored:
+    after = None if row.after is None else to_json(row.after)
+    return to_row(row, dialect, before=to_json(row.before), after=after)
 
 
 @through_a_database

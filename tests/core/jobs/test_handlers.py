@@ -18,6 +18,7 @@ from ordersync_core.jobs.commands import (
     CreateJobDefinition,
     DeleteJobDefinition,
     EnqueueDue,
+    FindFailed,
     ResubmitRun,
     SendOwedRuns,
     StartRun,
@@ -35,6 +36,7 @@ from ordersync_core.jobs.handlers import (
     delete_job_definition,
     end_run,
     enqueue_due,
+    find_failed,
     let_go,
     resubmit_run,
     send_owed_runs,
@@ -78,12 +80,12 @@ class Jobs(Embedded):
             type, given = JobType.ITEM_SELECTIVE_SYNC, {"codes": list(codes)}
         return self.run(start_run, StartRun(type=type, parameters=given), administration)
 
-    def begin(self, run: JobRun, holder: str = "a process") -> Begun | None:
-        return self.run(begin_run, BeginRun(id=run.id, holder=holder))
+    def begin(self, run: JobRun, holder: str = "a process", deaths: int = 0) -> Begun | JobRun | None:
+        return self.run(begin_run, BeginRun(id=run.id, holder=holder, deaths=deaths))
 
     def begun(self, run: JobRun, holder: str = "a process") -> Begun:
         begun = self.begin(run, holder)
-        assert begun is not None
+        assert isinstance(begun, Begun)
         return begun
 
     def beat(self, begun: Begun, done: int = 0) -> None:
@@ -201,7 +203,7 @@ class TestDueMoments:
         site.schedule()
         site.tickets()
         with open_admin(site.databases) as uow:
-            uow.definitions.save([evolve(definition, next_due=NOON + HOUR)])
+            uow.definitions.move_on([evolve(definition, next_due=NOON + HOUR)])
             uow.commit()
         assert site.schedule() == 0
         assert len(site.runs()) == 1
@@ -357,6 +359,48 @@ class TestBegin:
         assert site.stored(run.id) == alive.run
         assert site.end(alive, result={"created": 1}).state is RunState.SUCCEEDED
 
+    def test_a_run_whose_processes_die_is_given_up_at_the_third(self) -> None:
+        """However often its ticket is sent anew: a message counts the deaths of its own claims only."""
+        site = Jobs()
+        run = site.start()
+        for name in ("one", "two", "three"):
+            site.begun(run, name)
+            assert site.begin(run, "too early") is None
+            site.pass_time(62 * SECOND)
+
+        given_up = site.begin(run, "four")
+
+        assert given_up == site.stored(run.id)
+        assert isinstance(given_up, JobRun)
+        assert (given_up.state, given_up.deaths, given_up.ticket_at) == (RunState.FAILED, 3, None)
+        assert given_up.reason == "3 processes died while they worked on it"
+        site.lose(QUEUED_JOBS)
+        site.pass_time(HOUR)
+        assert site.send_owed() == 0
+
+    def test_a_process_that_dies_before_it_touches_the_run_counts_by_its_message(self, site: Jobs) -> None:
+        run = site.start()
+        given_up = site.begin(run, deaths=3)
+        assert given_up == site.stored(run.id)
+        assert isinstance(given_up, JobRun)
+        assert given_up.state is RunState.FAILED
+
+    def test_a_run_that_was_given_up_has_all_its_lives_again_when_it_is_resubmitted(self, site: Jobs) -> None:
+        run = site.start()
+        site.begin(run, deaths=3)
+        site.run(resubmit_run, ResubmitRun(id=run.id))
+        begun = site.begun(run)
+        assert begun.run.deaths == 0
+        assert site.end(begun, result={}).state is RunState.SUCCEEDED
+
+    def test_ending_and_giving_back_are_no_deaths(self, site: Jobs) -> None:
+        run = site.start()
+        for _ in range(4):
+            let(site, site.begun(run))
+            site.end(site.begun(run), temporary="over budget", retry_after=HOUR)
+            site.pass_time(HOUR)
+        assert site.begun(run).run.deaths == 0
+
     def test_there_is_no_unknown_one_and_none_of_another_tenant(self, site: Jobs) -> None:
         foreign = site.start(administration=BETA)
         for id in (foreign.id, new_id()):
@@ -474,6 +518,26 @@ class TestEnd:
         waiting = site.end(site.begun(site.start()), temporary="over budget", retry_after=3 * HOUR)
         assert waiting.ticket_at == NOON + 3 * HOUR
 
+    def test_a_wait_that_was_asked_for_is_no_failure(self, site: Jobs) -> None:
+        """Ten times over budget or `Retry-After`, with failures between, of which the sixth is the last."""
+        run = site.start()
+        for tries, minutes in enumerate((1, 2, 4, 8, 16)):
+            for _ in range(2):
+                waiting = site.end(site.begun(run), temporary="over budget", retry_after=2 * HOUR)
+                assert (waiting.state, waiting.tries) == (RunState.WAITING, tries)
+                site.pass_time(2 * HOUR)
+            site.end(site.begun(run), temporary="away")
+            site.pass_time(minutes * MINUTE)
+        assert site.end(site.begun(run), temporary="away").state is RunState.FAILED
+
+    @pytest.mark.parametrize("asked", [timedelta(0), -HOUR, timedelta(milliseconds=1)])
+    def test_it_waits_a_minute_however_little_was_asked_for(self, site: Jobs, asked: timedelta) -> None:
+        assert site.end(site.begun(site.start()), temporary="away", retry_after=asked).ticket_at == NOON + MINUTE
+
+    @pytest.mark.parametrize("asked", [timedelta(0), -HOUR])
+    def test_to_ask_for_no_wait_is_a_failure(self, site: Jobs, asked: timedelta) -> None:
+        assert site.end(site.begun(site.start()), temporary="away", retry_after=asked).tries == 1
+
     def test_the_lease_is_free_at_once(self, site: Jobs) -> None:
         run = site.start()
         site.end(site.begun(run, "one"), temporary="not now")
@@ -523,6 +587,7 @@ class TestOverlap:
 
     def test_a_waiting_full_sync_absorbs_later_runs_which_name_it(self, site: Jobs) -> None:
         full = self.waiting(site)
+        assert full.started_at is None
         for later in (site.start(), site.start("A")):
             merged = site.wait_for_the_flow(later)
             assert (merged.state, merged.merged_into) == (RunState.MERGED, full.id)
@@ -534,6 +599,18 @@ class TestOverlap:
         full = self.waiting(site)
         site.wait_for_the_flow(site.start(complete=True, confirm_deletions=True))
         assert site.stored(full.id).parameters == {"complete": True, "confirm_deletions": True}
+
+    def test_only_one_that_has_not_begun_is_asked_to_do_more(self, site: Jobs) -> None:
+        begun = site.start()
+        site.end(site.begun(begun), temporary="away")
+        site.pass_time(MINUTE)
+        assert site.wait_for_the_flow(begun).started_at == NOON
+
+        complete = site.wait_for_the_flow(site.start(complete=True))
+
+        assert (complete.state, complete.started_at) == (RunState.WAITING, None)
+        assert site.wait_for_the_flow(site.start()).merged_into == begun.id
+        assert site.wait_for_the_flow(site.start(complete=True)).merged_into == complete.id
 
     def test_a_waiting_selective_sync_takes_in_codes_up_to_a_thousand(self, site: Jobs) -> None:
         first = self.waiting(site, *many(998))
@@ -560,7 +637,7 @@ class TestOverlap:
     def test_runs_of_another_tenant_are_nobody_s_business(self, site: Jobs) -> None:
         foreign = site.start(administration=BETA)
         begun = site.run(begin_run, BeginRun(id=foreign.id, holder="one"), BETA)
-        assert begun is not None
+        assert isinstance(begun, Begun)
         site.run(end_run, EndRun(begun=begun, busy=FLOW), BETA)
         assert self.waiting(site).state is RunState.WAITING
 
@@ -593,6 +670,20 @@ class TestCancel:
         run = site.start()
         with pytest.raises(NotFound):
             site.run(cancel_run, CancelRun(id=run.id), BETA)
+
+
+class TestFailed:
+    def test_a_run_that_failed_is_found_by_the_message_it_was_taken_up_for(self, site: Jobs) -> None:
+        failed, succeeded, foreign = site.start(), site.start(), site.start(administration=BETA)
+        for run, outcome in ((failed, {"failure": "no luck"}), (succeeded, {"result": {}})):
+            begun = site.run(begin_run, BeginRun(id=run.id, holder="one", message="the first"))
+            assert isinstance(begun, Begun)
+            site.end(begun, **outcome)
+        assert site.run(find_failed, FindFailed(id=failed.id, message="the first")) == site.stored(failed.id)
+        assert site.run(find_failed, FindFailed(id=failed.id, message="the second")) is None
+        assert site.run(find_failed, FindFailed(id=succeeded.id, message="the first")) is None
+        with pytest.raises(NotFound):
+            site.run(find_failed, FindFailed(id=foreign.id, message="the first"))
 
 
 class TestResubmit:
@@ -632,7 +723,7 @@ def test_two_processes_that_begin_at_once_do_the_work_once() -> None:
     run = site.start()
     barrier = threading.Barrier(4)
 
-    def begin(number: int) -> Begun | None:
+    def begin(number: int) -> Begun | JobRun | None:
         barrier.wait(PATIENCE)
         return site.begin(run, f"process {number}")
 

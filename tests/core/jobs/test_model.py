@@ -140,19 +140,28 @@ class TestMustWaitStill:
 
 class TestRetry:
     def test_after_1_2_4_8_16_minutes_and_never_after_the_sixth_try(self) -> None:
-        waits = [retry_at(a_run(tries=tries), now=NOON, retry_after=None) for tries in range(7)]
+        waits = [retry_at(a_run(tries=tries), now=NOON) for tries in range(7)]
         assert waits == [NOON + n * MINUTE for n in (1, 2, 4, 8, 16)] + [None, None]
 
-    def test_what_was_asked_for_can_only_lengthen_the_wait(self) -> None:
-        assert retry_at(a_run(tries=2), now=NOON, retry_after=3 * MINUTE) == NOON + 4 * MINUTE
-        assert retry_at(a_run(tries=2), now=NOON, retry_after=90 * MINUTE) == NOON + 90 * MINUTE
-        assert retry_at(a_run(tries=5), now=NOON, retry_after=90 * MINUTE) is None
 
-    @given(tries=st.integers(0, 100), retry_after=st.none() | st.timedeltas(timedelta(0), timedelta(days=2)))
-    def test_is_never_sooner_than_asked_for(self, tries: int, retry_after: timedelta | None) -> None:
-        moment = retry_at(a_run(tries=tries), now=NOON, retry_after=retry_after)
-        assert (moment is None) == (tries >= 5)
-        assert moment is None or moment >= NOON + max(MINUTE, retry_after or MINUTE)
+class TestDeaths:
+    @pytest.mark.parametrize(
+        ("state", "before", "of_message", "after"),
+        [
+            (RunState.QUEUED, 0, 0, 0),
+            (RunState.WAITING, 2, 0, 2),
+            (RunState.RUNNING, 0, 0, 1),
+            (RunState.RUNNING, 1, 1, 2),
+            (RunState.QUEUED, 0, 2, 2),
+            (RunState.RUNNING, 0, 2, 2),
+        ],
+    )
+    def test_a_run_that_is_taken_up_while_at_work_has_lost_its_process(
+        self, state: RunState, before: int, of_message: int, after: int
+    ) -> None:
+        taken_up = a_run(state=state, deaths=before).taken_up("a send id", deaths=of_message)
+        assert (taken_up.deaths, taken_up.message) == (after, "a send id")
+        assert taken_up.has_killed == (after >= 3)
 
 
 class TestAbsorb:
@@ -171,6 +180,17 @@ class TestAbsorb:
         taken, merged = absorbed
         assert taken == evolve(waiting, parameters={"complete": True, "confirm_deletions": True})
         assert merged.merged_into == waiting.id
+
+    def test_once_begun_it_takes_no_run_that_was_asked_to_do_more(self) -> None:
+        """Its work has gone past the place where that would have happened."""
+        waiting = evolve(sync(confirm_deletions=True), started_at=NOON)
+        assert absorb(sync(complete=True), [waiting], at=NOON) is None
+        for later in (sync(), sync(confirm_deletions=True), selective("A")):
+            assert absorb(later, [waiting], at=NOON) == (waiting, later.merge_into(waiting, at=NOON))
+        fresh = sync()
+        absorbed = absorb(sync(complete=True), [waiting, fresh], at=NOON)
+        assert absorbed is not None
+        assert absorbed[0].id == fresh.id
 
     def test_it_keeps_what_it_was_asked_to_do_itself(self) -> None:
         waiting = sync(complete=True)

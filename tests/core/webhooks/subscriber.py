@@ -12,14 +12,10 @@ from ordersync_core.messaging.handlers import relay
 from ordersync_core.testing.contracts.databases import all_rows
 from ordersync_core.testing.contracts.examples import SECOND
 from ordersync_core.webhooks.commands import CreateWebhook, FanOut, Prepare, Record, SendOwedDeliveries
-from ordersync_core.webhooks.handlers import (
-    Recorded,
-    create_webhook,
-    fan_out,
-    prepare,
-    record,
-    send_owed_deliveries,
-)
+from ordersync_core.webhooks.handlers.attempts import Recorded, prepare, record
+from ordersync_core.webhooks.handlers.fan_out import fan_out
+from ordersync_core.webhooks.handlers.subscriptions import create_webhook
+from ordersync_core.webhooks.handlers.tickets import send_owed_deliveries
 from ordersync_core.webhooks.model import Attempt, Delivery, DeliveryState, EventTypePattern, Webhook
 from ordersync_core.webhooks.ports import WebhookRequest, WebhookResponse
 from tests.core.embedded import Embedded

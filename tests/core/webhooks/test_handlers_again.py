@@ -1,17 +1,22 @@
 """Sending again: one delivery, a dead letter, or all since a number."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
+from ordersync_core.kernel.clock import Clock
 from ordersync_core.kernel.errors import Conflict, NotFound
+from ordersync_core.testing.clocks import ManualClock
 from ordersync_core.testing.contracts.databases import BETA, PATIENCE, open_tenant
 from ordersync_core.testing.contracts.examples import MINUTE, new_id
 from ordersync_core.webhooks.commands import DisableWebhook, Redeliver, Replay, ResubmitDelivery, RotateSecret
-from ordersync_core.webhooks.handlers import disable_webhook, redeliver, replay, resubmit_delivery, rotate_secret
+from ordersync_core.webhooks.handlers import again
+from ordersync_core.webhooks.handlers.again import redeliver, replay, resubmit_delivery
+from ordersync_core.webhooks.handlers.subscriptions import disable_webhook, rotate_secret
 from ordersync_core.webhooks.model import Delivery, DeliveryState, Webhook
 from tests.core.embedded import sqlite_databases
 from tests.core.webhooks.subscriber import Subscriber
@@ -202,6 +207,21 @@ def wait_until_blocked(site: Subscriber) -> None:
     raise AssertionError("nobody waits for a lock")
 
 
+class Interrupted:
+    """A clock at whose `at_call`th look something else happens."""
+
+    def __init__(self, clock: ManualClock, *, at_call: int, by: Callable[[], None]) -> None:
+        self._clock = clock
+        self._calls_left = at_call
+        self._by = by
+
+    def now(self) -> datetime:
+        self._calls_left -= 1
+        if self._calls_left == 0:
+            self._by()
+        return self._clock.now()
+
+
 class TestReplay:
     def test_delivers_what_the_webhook_takes_at_new_positions(self, site: Subscriber) -> None:
         webhook = site.subscribe("item.created", "item.deleted")
@@ -261,6 +281,19 @@ class TestReplay:
         webhook = site.subscribe()
         assert site.run(replay, Replay(webhook_id=webhook.id, after_number=0)) == 1_001
         assert site.webhook(webhook.id).last_position == 1_001
+
+    def test_leaves_what_is_numbered_meanwhile_to_fan_out(
+        self, site: Subscriber, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(again, "REPLAY_BATCH", 2)
+        webhook = site.subscribe()
+        site.deliver(3)
+        site.ports[Clock] = Interrupted(site.clock, at_call=2, by=lambda: site.deliver(2))
+
+        assert site.run(replay, Replay(webhook_id=webhook.id, after_number=0)) == 3
+
+        delivered = [(d.position, d.event_number) for d in site.deliveries(webhook)]
+        assert delivered == [(1, 1), (2, 2), (3, 3), (4, 1), (5, 2), (6, 4), (7, 5), (8, 3)]
 
     def test_waits_behind_an_open_breaker(self, site: Subscriber) -> None:
         webhook = site.subscribe()

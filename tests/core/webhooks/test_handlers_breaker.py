@@ -1,8 +1,8 @@
 """The breaker: after ten failures in a row one delivery probes and the others wait without using attempts; when a probe
 succeeds they drain in order. And whatever happens, nothing ever stays where it is."""
 
-from collections.abc import Container, Iterator
-from datetime import datetime
+from collections.abc import Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 from random import Random
 from uuid import UUID
@@ -21,13 +21,9 @@ from ordersync_core.webhooks.commands import (
     Redeliver,
     Replay,
 )
-from ordersync_core.webhooks.handlers import (
-    disable_webhook,
-    enable_webhook,
-    give_up_delivery,
-    redeliver,
-    replay,
-)
+from ordersync_core.webhooks.handlers.again import redeliver, replay
+from ordersync_core.webhooks.handlers.attempts import give_up_delivery
+from ordersync_core.webhooks.handlers.subscriptions import disable_webhook, enable_webhook
 from ordersync_core.webhooks.health import Health
 from ordersync_core.webhooks.model import Delivery, DeliveryState, Webhook, WebhookState
 from ordersync_core.webhooks.ports import WebhookRequest
@@ -116,7 +112,8 @@ class TestOpening:
         site.record(*(site.answer(request, 500) for request in requests[:10]))
         site.record(site.answer(requests[10], 200))
         assert site.webhook(webhook.id).health == Health(recovering=True)
-        assert positions(site.requests()) == [1, 2]
+        assert owing(site, webhook) == [1, 2, 3]
+        assert positions(site.requests()) == [2, 3]
 
 
 class TestProbing:
@@ -157,7 +154,7 @@ class TestProbing:
             [recorded] = site.attempt(status)
         assert recorded.dead is not None
         assert owing(site, webhook) == [2]
-        assert positions(site.requests()) == [2]
+        check_that_it_probes_after_a_step(site, webhook)
 
     def test_the_next_one_takes_over_when_it_is_given_up(self, site: Subscriber) -> None:
         webhook = site.subscribe()
@@ -165,6 +162,35 @@ class TestProbing:
         probe = site.deliveries(webhook)[0]
         site.run(give_up_delivery, GiveUpDelivery(id=probe.id, attempt=2, reason="KilledItsProcess"))
         assert owing(site, webhook) == [2]
+        check_that_it_probes_after_a_step(site, webhook)
+
+    def test_the_next_one_takes_over_at_a_step_of_its_own_schedule(self, site: Subscriber) -> None:
+        """Not at the moment that it had before it was held back, and not at once."""
+        webhook = site.subscribe()
+        site.deliver(2)
+        for step in range(3):
+            site.attempt(500)
+            site.pass_time(RETRY_DELAYS[step] + 2 * MINUTE)
+        site.deliver(4)
+        site.attempt(500)
+        assert [d.attempts for d in site.deliveries(webhook)[:2]] == [4, 4]
+        assert owing(site, webhook) == [1]
+        site.wait_for_ticket(site.deliveries(webhook)[0])
+        site.attempt(413)
+        check_that_it_probes_after_a_step(site, webhook, RETRY_DELAYS[3])
+
+    def test_one_that_was_never_attempted_takes_over_at_the_first_step(self, site: Subscriber) -> None:
+        webhook = site.subscribe()
+        site.deliver(10)
+        requests = site.requests()
+        site.record(*(site.answer(request, 413) for request in requests[:9]))
+        site.fail_in_a_row(1)
+        site.deliver()
+        site.record(site.answer(requests[9], 413))
+        site.wait_for_ticket(site.deliveries(webhook)[10])
+        site.attempt(413)
+        assert owing(site, webhook) == [12]
+        check_that_it_probes_after_a_step(site, webhook)
 
     def test_the_first_new_one_takes_over_when_nobody_waits(self, site: Subscriber) -> None:
         webhook = site.subscribe()
@@ -215,7 +241,7 @@ class TestDraining:
         assert site.states(webhook) == [DELIVERED] * 35
         assert site.webhook(webhook.id).health == Health()
 
-    def test_pulls_retries_forward(self, site: Subscriber) -> None:
+    def test_lets_in_retries_that_were_held_back(self, site: Subscriber) -> None:
         webhook = site.subscribe()
         site.fail_in_a_row(9)
         site.deliver()
@@ -226,6 +252,20 @@ class TestDraining:
         site.attempt(200)
         assert positions(site.requests()) == [2, 3]
 
+    @pytest.mark.parametrize("status", [200, 413])
+    def test_leaves_a_retry_its_own_moment(self, site: Subscriber, status: int) -> None:
+        """P6: no attempt comes earlier than the schedule says; only what the breaker held back is let in."""
+        webhook = site.subscribe()
+        site.fail_in_a_row(10)
+        site.wait_for_ticket(site.deliveries(webhook)[0])
+        site.attempt(200)
+        two, three = site.requests()
+        site.record(site.answer(two, 500))
+        retry = site.delivery(two.delivery_id)
+        site.record(site.answer(three, status))
+        assert positions(site.requests()) == [4, 5]
+        assert site.delivery(retry.id) == retry
+
     def test_goes_on_after_a_failure_between(self, site: Subscriber) -> None:
         webhook = site.subscribe()
         site.fail_in_a_row(10)
@@ -234,10 +274,11 @@ class TestDraining:
         two, three = site.requests()
         site.record(site.answer(two, 500), site.answer(three, 500))
         assert site.requests() == []
-        while site.webhook(webhook.id).health.recovering:
-            site.wait_for_ticket(min(waiting(site, webhook), key=due))
+        while owed := [d for d in waiting(site, webhook) if d.ticket_at is not None]:
+            site.wait_for_ticket(min(owed, key=due))
             site.attempt(200)
         assert site.states(webhook) == [DELIVERED] * 10
+        assert not site.webhook(webhook.id).health.recovering
 
     def test_goes_on_when_what_was_let_in_dies(self, site: Subscriber) -> None:
         webhook = site.subscribe()
@@ -274,6 +315,16 @@ class TestDraining:
         health = site.webhook(webhook.id).health
         assert (health.is_open, health.recovering) == (True, False)
         assert owing(site, webhook) == [8]
+
+
+def check_that_it_probes_after_a_step(site: Subscriber, webhook: Webhook, step: timedelta = RETRY_DELAYS[0]) -> None:
+    """Whoever owes a ticket while the breaker is open."""
+    [probe] = [d for d in site.deliveries(webhook) if d.ticket_at is not None]
+    assert probe.ticket_at is not None
+    assert step <= probe.ticket_at - site.clock.now() <= step * 1.1
+    assert site.requests() == []
+    site.wait_for_ticket(probe)
+    assert positions(site.requests()) == [probe.position]
 
 
 def waiting(site: Subscriber, webhook: Webhook) -> list[Delivery]:
@@ -339,6 +390,7 @@ class History:
         self.in_flight: list[WebhookRequest] = []
         self.not_before: dict[UUID, datetime] = {}
         self.let_in: set[UUID] = set()
+        self.held_back: set[UUID] = set()
 
     def act(self, name: str, number: int) -> None:
         action, _, mood = name.partition(" ") if name.startswith(("answer ", "all ")) else (name, "", "")
@@ -384,7 +436,7 @@ class History:
             elif action == "give up":
                 command = GiveUpDelivery(id=delivery.id, attempt=delivery.attempts + 1, reason="KilledItsProcess")
                 site.run(give_up_delivery, command)
-                self.note_who_is_let_in({webhook.id} if webhook.health.recovering else ())
+                self.note_who_is_let_in()
             elif action == "replay" and len(deliveries) < 30:
                 site.run(replay, Replay(webhook_id=webhook.id, after_number=site.told - number % 3))
 
@@ -411,17 +463,14 @@ class History:
                 step = RETRY_DELAYS[delivery.attempts - delivery.earlier_attempts - 1]
                 self.not_before[delivery.id] = self.site.clock.now() + step
                 self.let_in.discard(delivery.id)
-        self.note_who_is_let_in({r.webhook_id for r in requests if r.delivery_id in given_up or self.ended(r)})
+        self.note_who_is_let_in()
 
-    def note_who_is_let_in(self, moved_on: Container[UUID]) -> None:
-        """Those that the breaker holds back need not wait for their time any more; nor do retries that are pulled
-        forward because the webhook recovers and one of its deliveries has come to its end."""
+    def note_who_is_let_in(self) -> None:
+        """Those that the breaker held back need not wait for their time any more once it has closed."""
         for webhook in self.webhooks:
-            pulled_forward = webhook.id in moved_on
-            self.let_in |= {d.id for d in waiting(self.site, webhook) if d.ticket_at is None or pulled_forward}
-
-    def ended(self, request: WebhookRequest) -> bool:
-        return self.site.delivery(request.delivery_id).state is DELIVERED
+            if not webhook.health.is_open:
+                self.let_in |= {d.id for d in waiting(self.site, webhook) if d.id in self.held_back}
+        self.held_back = {d.id for d in self.deliveries if d.state is WAITING and d.ticket_at is None}
 
     def go_on(self, mood: tuple[int | None, ...], chance: Random) -> bool:
         """Time goes on to the next ticket that is owed, and the receivers answer all there is; False: there is none."""

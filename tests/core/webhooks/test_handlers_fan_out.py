@@ -15,7 +15,9 @@ from ordersync_core.testing.contracts.databases import BETA
 from ordersync_core.testing.contracts.examples import MINUTE, NOON, a_webhook
 from ordersync_core.testing.strategies import event_type_patterns, event_types
 from ordersync_core.webhooks.commands import DisableWebhook, FanOut, Redeliver
-from ordersync_core.webhooks.handlers import disable_webhook, fan_out, redeliver
+from ordersync_core.webhooks.handlers.again import redeliver
+from ordersync_core.webhooks.handlers.fan_out import fan_out
+from ordersync_core.webhooks.handlers.subscriptions import disable_webhook
 from ordersync_core.webhooks.health import Health
 from ordersync_core.webhooks.model import DeliveryState, Event, EventTypePattern, deliveries_of
 from tests.core.embedded import ConsumedAtOnce, sqlite_databases

@@ -21,12 +21,12 @@ from ordersync_core.webhooks.commands import (
     RotateSecret,
     SendTest,
 )
-from ordersync_core.webhooks.handlers import (
+from ordersync_core.webhooks.handlers.attempts import prepare
+from ordersync_core.webhooks.handlers.subscriptions import (
     create_webhook,
     delete_webhook,
     disable_webhook,
     enable_webhook,
-    prepare,
     prepare_test,
     rotate_secret,
 )

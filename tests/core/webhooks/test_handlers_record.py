@@ -19,15 +19,9 @@ from ordersync_core.webhooks.commands import (
     Record,
     Redeliver,
 )
-from ordersync_core.webhooks.handlers import (
-    delete_webhook,
-    disable_webhook,
-    enable_webhook,
-    find_dead,
-    give_up_delivery,
-    record,
-    redeliver,
-)
+from ordersync_core.webhooks.handlers.again import redeliver
+from ordersync_core.webhooks.handlers.attempts import find_dead, give_up_delivery, record
+from ordersync_core.webhooks.handlers.subscriptions import delete_webhook, disable_webhook, enable_webhook
 from ordersync_core.webhooks.health import Health
 from ordersync_core.webhooks.model import DeliveryState, WebhookState
 from ordersync_core.webhooks.retry import RETRY_DELAYS

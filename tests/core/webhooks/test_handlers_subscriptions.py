@@ -18,7 +18,7 @@ from ordersync_core.webhooks.commands import (
     RotateSecret,
     SendTest,
 )
-from ordersync_core.webhooks.handlers import (
+from ordersync_core.webhooks.handlers.subscriptions import (
     create_webhook,
     delete_webhook,
     disable_webhook,

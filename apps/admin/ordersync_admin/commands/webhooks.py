@@ -19,14 +19,13 @@ from ordersync_core.webhooks.commands import (
     Replay,
     SendTest,
 )
-from ordersync_core.webhooks.handlers import (
+from ordersync_core.webhooks.handlers.again import redeliver, replay
+from ordersync_core.webhooks.handlers.subscriptions import (
     create_webhook,
     delete_webhook,
     disable_webhook,
     enable_webhook,
     prepare_test,
-    redeliver,
-    replay,
 )
 from ordersync_core.webhooks.model import Delivery, DeliveryState, EventTypePattern, Webhook, shown
 from ordersync_core.webhooks.ports import TargetRefused

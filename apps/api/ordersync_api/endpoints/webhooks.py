@@ -17,7 +17,6 @@ from ordersync_api.shapes import (
 from ordersync_api.values import EventNumber, EventTypePatterns, Url
 from ordersync_core.kernel.errors import NotFound
 from ordersync_core.kernel.moments import rfc3339
-from ordersync_core.webhooks import handlers
 from ordersync_core.webhooks.commands import (
     Backlog,
     CreateWebhook,
@@ -28,6 +27,7 @@ from ordersync_core.webhooks.commands import (
     Replay,
     RotateSecret,
 )
+from ordersync_core.webhooks.handlers import again, subscriptions
 from ordersync_core.webhooks.model import Attempt, Delivery, DeliveryState, Webhook, shown
 from ordersync_core.webhooks.ports import WebhookQueries
 
@@ -67,7 +67,7 @@ class DeliveriesQuery(PageQuery):
 def create_webhook(call: Call, body: NewWebhook) -> Answer:
     """Subscribe an address to events. Only this answer, and those of :rotate-secret, hold the signing secret."""
     webhook, secret = call.run(
-        handlers.create_webhook, CreateWebhook(url=body.url, event_types=tuple(body.event_types))
+        subscriptions.create_webhook, CreateWebhook(url=body.url, event_types=tuple(body.event_types))
     )
     return call.created({**shown(webhook), "secret": secret}, webhook.id, headers=NEVER_STORED)
 
@@ -88,33 +88,33 @@ def get_webhook(call: Call, id: UUID) -> Answer:
 @operations.delete("/v1/webhooks/{id}", answers={204: None})
 def delete_webhook(call: Call, id: UUID) -> Answer:
     """Delete a webhook with its deliveries."""
-    call.run(handlers.delete_webhook, DeleteWebhook(id=id))
+    call.run(subscriptions.delete_webhook, DeleteWebhook(id=id))
     return Answer(status=204)
 
 
 @operations.post("/v1/webhooks/{id}:enable", answers={200: WebhookShown})
 def enable_webhook(call: Call, id: UUID, body: Enabling) -> Answer:
     """Take a webhook into service again."""
-    return Answer(body=shown(call.run(handlers.enable_webhook, EnableWebhook(id=id, backlog=body.backlog))))
+    return Answer(body=shown(call.run(subscriptions.enable_webhook, EnableWebhook(id=id, backlog=body.backlog))))
 
 
 @operations.post("/v1/webhooks/{id}:disable", answers={200: WebhookShown})
 def disable_webhook(call: Call, id: UUID) -> Answer:
     """Park what waits and create nothing new."""
-    return Answer(body=shown(call.run(handlers.disable_webhook, DisableWebhook(id=id))))
+    return Answer(body=shown(call.run(subscriptions.disable_webhook, DisableWebhook(id=id))))
 
 
 @operations.post("/v1/webhooks/{id}:rotate-secret", answers={200: WebhookWithSecret})
 def rotate_secret(call: Call, id: UUID) -> Answer:
     """Sign with a new secret; the one before stays valid beside it until the next rotation."""
-    webhook, secret = call.run(handlers.rotate_secret, RotateSecret(id=id))
+    webhook, secret = call.run(subscriptions.rotate_secret, RotateSecret(id=id))
     return Answer(body={**shown(webhook), "secret": secret}, headers=NEVER_STORED)
 
 
 @operations.post("/v1/webhooks/{id}:replay", answers={202: Replayed})
 def replay(call: Call, id: UUID, body: Replaying) -> Answer:
     """Send again, at new positions, what the webhook takes of the events after a number."""
-    count = call.run(handlers.replay, Replay(webhook_id=id, after_number=body.after))
+    count = call.run(again.replay, Replay(webhook_id=id, after_number=body.after))
     return Answer(body={"deliveries": count}, status=202)
 
 
@@ -140,7 +140,7 @@ def get_delivery(call: Call, id: UUID) -> Answer:
 @operations.post("/v1/deliveries/{id}:redeliver", answers={202: DeliveryShown})
 def redeliver(call: Call, id: UUID) -> Answer:
     """Send one delivery again, whatever became of it."""
-    return Answer(body=shown_delivery(call.run(handlers.redeliver, Redeliver(id=id))), status=202)
+    return Answer(body=shown_delivery(call.run(again.redeliver, Redeliver(id=id))), status=202)
 
 
 def shown_delivery(delivery: Delivery) -> dict[str, Any]:

@@ -5,29 +5,35 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, select, tuple_
+from sqlalchemy import Connection, Dialect, Row, select, tuple_
 
 from ordersync_adapters.sql import bulk
+from ordersync_adapters.sql.bulk import Stored
 from ordersync_adapters.sql.reads import SqlReads, page_of, position_of
 from ordersync_adapters.sql.tables.audit import audit_entries
+from ordersync_adapters.sql.types import stored_moment
 from ordersync_core.audit.model import AuditEntry
 from ordersync_core.kernel.moments import rfc3339
 from ordersync_core.kernel.notification import Effect
 from ordersync_core.kernel.paging import Page, PageRequest
 
 
-def to_row(entry: AuditEntry) -> dict[str, Any]:
-    return {
-        "at": entry.at,
-        "id": entry.id,
-        "triggered_by": entry.triggered_by,
-        "correlation_id": entry.correlation_id,
-        "entity_type": entry.entity_type,
-        "key": entry.key,
-        "effect": entry.effect.value,
-        "before": dict(entry.before),
-        "after": dict(entry.after),
-    }
+_COLUMNS = tuple(column.name for column in audit_entries.c)
+
+
+def to_row(entry: AuditEntry, dialect: Dialect, *, before: str, after: str) -> Stored:
+    """All columns, in the order of the table. `before` and `after` are the entry's, as JSON."""
+    return (
+        stored_moment(entry.at, dialect),
+        str(entry.id),
+        entry.triggered_by,
+        entry.correlation_id,
+        entry.entity_type,
+        entry.key,
+        str(entry.effect),
+        before,
+        after,
+    )
 
 
 def to_entry(row: Row[Any]) -> AuditEntry:
@@ -44,8 +50,8 @@ def to_entry(row: Row[Any]) -> AuditEntry:
     )
 
 
-def write_entries(connection: Connection, entries: Sequence[AuditEntry]) -> None:
-    bulk.insert(connection, audit_entries, [to_row(entry) for entry in entries])
+def write_entries(connection: Connection, rows: Sequence[Stored]) -> None:
+    bulk.insert_stored(connection, audit_entries, _COLUMNS, rows)
 
 
 class AuditSqlQueries(SqlReads):

@@ -22,6 +22,9 @@ from ordersync_adapters.sql.types import POSTGRES, to_json
 
 Row = Mapping[str, Any]
 
+Stored = tuple[Any, ...]
+"""A row's values as the driver takes them, in the order of the columns that are named beside it."""
+
 FEW = 50
 """Up to so many rows, Postgres gets them as parameters of one pipelined executemany: a temporary table costs more."""
 
@@ -30,28 +33,43 @@ _numbers = count(1)
 
 def insert(connection: Connection, table: Table, rows: Sequence[Row]) -> None:
     """Add new rows, in their order; a key that is taken is an error."""
+    if rows:
+        insert_stored(connection, table, tuple(rows[0]), _stored(connection, _named(table, rows), rows))
+
+
+def insert_stored(connection: Connection, table: Table, names: Sequence[str], rows: Sequence[Stored]) -> None:
+    """`insert` of rows that are in their stored form already."""
     if not rows:
         return
-    columns = _named(table, rows)
     if _is_postgres(connection) and len(rows) > FEW:
-        _copy(connection, f"{_table(connection, table)} ({_names(connection, columns)})", columns, rows)
+        _copy(connection, f"{_table(connection, table)} ({_names(connection, names)})", rows)
     else:
-        _execute_many(connection, _insert_statement(connection, table, columns), columns, rows)
+        connection.exec_driver_sql(_insert_statement(connection, table, names), list(rows))
 
 
 def insert_missing(connection: Connection, table: Table, rows: Sequence[Row], *, key: Sequence[str]) -> None:
     """Add the rows whose key is not there yet; the others change nothing."""
-    _insert_or(connection, table, rows, f"ON CONFLICT ({_key(connection, key)}) DO NOTHING")
+    if rows:
+        stored = _stored(connection, _named(table, rows), rows)
+        _insert_or(connection, table, tuple(rows[0]), stored, f"ON CONFLICT ({_key(connection, key)}) DO NOTHING")
 
 
 def upsert(connection: Connection, table: Table, rows: Sequence[Row], *, key: Sequence[str]) -> None:
     """Add the rows, or write them over those with the same key. No key may come twice."""
+    if rows:
+        upsert_stored(connection, table, tuple(rows[0]), _stored(connection, _named(table, rows), rows), key=key)
+
+
+def upsert_stored(
+    connection: Connection, table: Table, names: Sequence[str], rows: Sequence[Stored], *, key: Sequence[str]
+) -> None:
+    """`upsert` of rows that are in their stored form already."""
     if not rows:
         return
-    names = [_quoted(connection, name) for name in rows[0] if name not in key]
-    assigned = ", ".join(f"{name} = excluded.{name}" for name in names)
-    action = f"UPDATE SET {assigned}" if names else "NOTHING"
-    _insert_or(connection, table, rows, f"ON CONFLICT ({_key(connection, key)}) DO {action}")
+    quoted = [_quoted(connection, name) for name in names if name not in key]
+    assigned = ", ".join(f"{name} = excluded.{name}" for name in quoted)
+    action = f"UPDATE SET {assigned}" if quoted else "NOTHING"
+    _insert_or(connection, table, names, rows, f"ON CONFLICT ({_key(connection, key)}) DO {action}")
 
 
 def update(
@@ -74,9 +92,9 @@ def update(
     columns = {name: table.c[name] for name in assigned} | {
         name: table.c[column] for column, name in conditions.items()
     }
-    target = _table(connection, table)
+    target, stored = _table(connection, table), _stored(connection, columns, rows)
     if _is_postgres(connection) and len(rows) > FEW:
-        incoming = _copy_aside(connection, table, columns, rows)
+        incoming = _copy_aside(connection, table, {name: column.name for name, column in columns.items()}, stored)
         connection.exec_driver_sql(
             f"UPDATE {target} SET "
             + ", ".join(f"{q} = {incoming}.{q}" for q in (_quoted(connection, name) for name in assigned))
@@ -88,14 +106,12 @@ def update(
         )
         return
     mark = _mark(connection)
-    _execute_many(
-        connection,
+    connection.exec_driver_sql(
         f"UPDATE {target} SET "
         + ", ".join(f"{_quoted(connection, name)} = {mark}" for name in assigned)
         + " WHERE "
         + " AND ".join(f"{_quoted(connection, column)} = {mark}" for column in conditions),
-        columns,
-        rows,
+        stored,
     )
 
 
@@ -151,53 +167,43 @@ def _among_on_sqlite(element: among, compiler: SQLCompiler, **options: Any) -> s
     return f"{column} IN (SELECT value FROM json_each({values}))"
 
 
-def _insert_or(connection: Connection, table: Table, rows: Sequence[Row], on_conflict: str) -> None:
-    if not rows:
-        return
-    columns = _named(table, rows)
-    if _is_postgres(connection) and len(rows) > FEW:
-        incoming = _copy_aside(connection, table, columns, rows)
-        names = _names(connection, columns)
-        target = _table(connection, table)
-        connection.exec_driver_sql(f"INSERT INTO {target} ({names}) SELECT {names} FROM {incoming} {on_conflict}")
-    else:
-        statement = f"{_insert_statement(connection, table, columns)} {on_conflict}"
-        _execute_many(connection, statement, columns, rows)
-
-
-def _insert_statement(connection: Connection, table: Table, columns: Mapping[str, Column[Any]]) -> str:
-    marks = ", ".join([_mark(connection)] * len(columns))
-    return f"INSERT INTO {_table(connection, table)} ({_names(connection, columns)}) VALUES ({marks})"
-
-
-def _execute_many(
-    connection: Connection, statement: str, columns: Mapping[str, Column[Any]], rows: Sequence[Row]
+def _insert_or(
+    connection: Connection, table: Table, names: Sequence[str], rows: Sequence[Stored], on_conflict: str
 ) -> None:
-    connection.exec_driver_sql(statement, list(_stored(connection, columns, rows)))
+    if _is_postgres(connection) and len(rows) > FEW:
+        incoming = _copy_aside(connection, table, {name: name for name in names}, rows)
+        quoted, target = _names(connection, names), _table(connection, table)
+        connection.exec_driver_sql(f"INSERT INTO {target} ({quoted}) SELECT {quoted} FROM {incoming} {on_conflict}")
+    else:
+        connection.exec_driver_sql(f"{_insert_statement(connection, table, names)} {on_conflict}", list(rows))
 
 
-def _copy_aside(connection: Connection, table: Table, columns: Mapping[str, Column[Any]], rows: Sequence[Row]) -> str:
-    """The name of a temporary table, gone with the transaction, that holds the rows.
+def _insert_statement(connection: Connection, table: Table, names: Sequence[str]) -> str:
+    marks = ", ".join([_mark(connection)] * len(names))
+    return f"INSERT INTO {_table(connection, table)} ({_names(connection, names)}) VALUES ({marks})"
+
+
+def _copy_aside(connection: Connection, table: Table, columns: Mapping[str, str], rows: Sequence[Stored]) -> str:
+    """The name of a temporary table, gone with the transaction, that holds the rows; columns: their names there, and
+    the columns of `table` that they are made like.
 
     Each has a name of its own, because psycopg forgets all prepared statements when it sees a DROP.
     """
     incoming = f"incoming_{next(_numbers)}"
-    selected = ", ".join(
-        f"{_quoted(connection, column.name)} AS {_quoted(connection, name)}" for name, column in columns.items()
-    )
+    selected = ", ".join(f"{_quoted(connection, column)} AS {_quoted(connection, n)}" for n, column in columns.items())
     source = _table(connection, table)
     connection.exec_driver_sql(
         f"CREATE TEMPORARY TABLE {incoming} ON COMMIT DROP AS SELECT {selected} FROM {source} WITH NO DATA"
     )
-    _copy(connection, incoming, columns, rows)
+    _copy(connection, incoming, rows)
     return incoming
 
 
-def _copy(connection: Connection, target: str, columns: Mapping[str, Column[Any]], rows: Sequence[Row]) -> None:
+def _copy(connection: Connection, target: str, rows: Sequence[Stored]) -> None:
     driver: Any = connection.connection.driver_connection
     try:
         with sql_errors(), driver.cursor() as cursor, cursor.copy(f"COPY {target} FROM STDIN") as copy:
-            for values in _stored(connection, columns, rows):
+            for values in rows:
                 copy.write_row(values)
     except Exception:
         # past SQLAlchemy, which would have noted it
@@ -205,16 +211,14 @@ def _copy(connection: Connection, target: str, columns: Mapping[str, Column[Any]
         raise
 
 
-def _stored(
-    connection: Connection, columns: Mapping[str, Column[Any]], rows: Sequence[Row]
-) -> Iterable[tuple[Any, ...]]:
+def _stored(connection: Connection, columns: Mapping[str, Column[Any]], rows: Sequence[Row]) -> list[Stored]:
     """The rows as the driver takes them, column by column."""
     by_column: list[Iterable[Any]] = []
     for name, column in columns.items():
         values = [row[name] for row in rows]
         convert = _converter(column.type, connection.dialect)
         by_column.append(values if convert is None else map(convert, values))
-    return zip(*by_column, strict=True)
+    return list(zip(*by_column, strict=True))
 
 
 def _converter(kind: TypeEngine[Any], dialect: Dialect) -> Callable[[Any], Any] | None:

@@ -4,15 +4,16 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
+from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, delete, func, select, tuple_
+from sqlalchemy import ColumnElement, Connection, Dialect, Select, delete, func, select, tuple_
 
 from ordersync_adapters.sql import bulk
-from ordersync_adapters.sql.bulk import among
+from ordersync_adapters.sql.bulk import Stored, among
 from ordersync_adapters.sql.reads import SqlReads, page_of, position_of
 from ordersync_adapters.sql.tables.items import items as item_rows
-from ordersync_adapters.sql.types import POSTGRES
+from ordersync_adapters.sql.types import POSTGRES, stored_moment, to_json
 from ordersync_core.items.model import (
     Attachment,
     Factor,
@@ -32,26 +33,34 @@ from ordersync_core.kernel.paging import Page, PageRequest
 _BETWEEN_NAMES = "\x1f"
 
 
-def to_row(item: Item) -> dict[str, Any]:
-    """ValueError for an item without `updated_at`."""
+_COLUMNS = tuple(column.name for column in item_rows.c)
+
+
+def to_row(item: Item, dialect: Dialect) -> Stored:
+    """All columns, in the order of the table; ValueError for an item without `updated_at`."""
     if item.updated_at is None:
         raise ValueError(f"item {item.code} has no moment at which it was changed")
     content = item.content()
-    return {
-        "code": content["code"],
-        "name": content["name"],
-        "family_code": item.family_code,
-        "unit": item.unit,
-        "units": content["units"],
-        "vat_tariff": content["vat_tariff"],
-        "attributes": content["attributes"],
-        "images": content["images"],
-        "attachments": content["attachments"],
-        "stocks": content["stocks"],
-        "restock_orders": content["restock_orders"],
-        "searchable": _BETWEEN_NAMES.join((item.code, *item.name.values())).casefold(),
-        "updated_at": item.updated_at,
-    }
+    return (
+        content["code"],
+        to_json(content["name"]),
+        item.family_code,
+        item.unit,
+        _list(content["units"]),
+        content["vat_tariff"],
+        to_json(content["attributes"]),
+        _list(content["images"]),
+        _list(content["attachments"]),
+        _list(content["stocks"]),
+        _list(content["restock_orders"]),
+        _BETWEEN_NAMES.join((item.code, *item.name.values())).casefold(),
+        stored_moment(item.updated_at, dialect),
+    )
+
+
+def _list(entries: list[Any]) -> str:
+    # most are empty
+    return to_json(entries) if entries else "[]"
 
 
 def to_item(row: Sequence[Any]) -> Item:
@@ -115,17 +124,19 @@ class SqlItems:
         if not codes:
             return {}
         statement = select(item_rows).where(among(item_rows.c.code, codes)).order_by(item_rows.c.code).with_for_update()
-        found = {item.code: item for item in map(to_item, self._connection.execute(statement))}
+        found = {item.code: item for item in map(to_item, self._connection.execute(statement).all())}
         self._absent.difference_update(found)
         self._absent.update(code for code in codes if code not in found)
         return found
 
     def save(self, items: Sequence[Item]) -> None:
-        rows = sorted(map(to_row, items), key=lambda row: str(row["code"]))
-        bulk.insert(self._connection, item_rows, [row for row in rows if row["code"] in self._absent])
-        present = [row for row in rows if row["code"] not in self._absent]
-        bulk.upsert(self._connection, item_rows, present, key=["code"])
-        self._absent.difference_update(row["code"] for row in rows)
+        dialect = self._connection.dialect
+        rows = sorted([to_row(item, dialect) for item in items], key=itemgetter(0))
+        new = [row for row in rows if row[0] in self._absent]
+        bulk.insert_stored(self._connection, item_rows, _COLUMNS, new)
+        present = [row for row in rows if row[0] not in self._absent] if len(new) < len(rows) else []
+        bulk.upsert_stored(self._connection, item_rows, _COLUMNS, present, key=["code"])
+        self._absent.difference_update(row[0] for row in new)
 
     def delete(self, codes: Sequence[ItemCode]) -> None:
         if codes:

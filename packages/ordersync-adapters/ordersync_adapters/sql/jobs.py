@@ -1,22 +1,28 @@
 """Job definitions and job runs, of all administrations, in the admin database."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
+from functools import cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, delete, insert, select, tuple_, update
+from sqlalchemy import Column, Connection, Row, delete, insert, select, tuple_, type_coerce, update
+from sqlalchemy.types import NullType
 
 from ordersync_adapters.sql import bulk
 from ordersync_adapters.sql.bulk import insert_into
 from ordersync_adapters.sql.reads import SqlReads, page_of, position_of
 from ordersync_adapters.sql.tables.jobs import job_definitions, job_runs
 from ordersync_adapters.sql.tickets import note_tickets
+from ordersync_adapters.sql.types import POSTGRES
 from ordersync_core.jobs.model import JobDefinition, JobRun, JobType, Progress, RunState
 from ordersync_core.jobs.schedule import Schedule
 from ordersync_core.kernel.moments import rfc3339
 from ordersync_core.kernel.paging import Page, PageRequest
 from ordersync_core.messaging.tickets import Ticketed
+
+AT_ONCE = 500
+"""Rows that are read before they become definitions: as rows they would weigh on memory twice."""
 
 
 class SqlJobDefinitions:
@@ -33,16 +39,17 @@ class SqlJobDefinitions:
 
     def due(self, now: datetime, limit: int) -> list[JobDefinition]:
         wanted = (
-            select(job_definitions)
+            select(*(type_coerce(column, NullType()) for column in job_definitions.c))
             .where(job_definitions.c.next_due <= now)
             .order_by(job_definitions.c.next_due)
             .limit(limit)
             .with_for_update(skip_locked=True)
         )
-        return [to_definition(row) for row in self._connection.execute(wanted)]
+        return _definitions(self._connection, self._connection.execute(wanted).yield_per(AT_ONCE))
 
-    def save(self, definitions: Sequence[JobDefinition]) -> None:
-        bulk.update(self._connection, job_definitions, [definition_row(definition) for definition in definitions])
+    def move_on(self, definitions: Sequence[JobDefinition]) -> None:
+        rows = [{"id": definition.id, "next_due": definition.next_due} for definition in definitions]
+        bulk.update(self._connection, job_definitions, rows)
 
     def delete(self, id: UUID) -> bool:
         return self._connection.execute(delete(job_definitions).where(job_definitions.c.id == id)).rowcount > 0
@@ -144,6 +151,41 @@ def to_definition(row: Row[Any]) -> JobDefinition:
     )
 
 
+def _definitions(connection: Connection, stored: Iterable[Any]) -> list[JobDefinition]:
+    """From rows as the driver gives them: in a full minute thousands share one moment, schedule and parameters, so
+    that each of these is made once."""
+    columns = job_definitions.c
+    to_id = _same if connection.dialect.name == POSTGRES else _from_36_characters
+    parameters = cache(_from_stored(connection, columns.parameters))
+    moment = cache(_from_stored(connection, columns.next_due))
+    schedule, job_type = cache(Schedule), cache(JobType)
+    return [
+        JobDefinition(
+            id=to_id(id),
+            administration=administration,
+            type=job_type(type),
+            parameters=parameters(told),
+            schedule=schedule(cron, time_zone),
+            next_due=moment(next_due),
+        )
+        for id, administration, type, told, cron, time_zone, next_due in stored
+    ]
+
+
+def _from_stored(connection: Connection, column: Column[Any]) -> Callable[[Any], Any]:
+    dialect = connection.dialect
+    return column.type.dialect_impl(dialect).result_processor(dialect, None) or _same
+
+
+def _same(stored: Any) -> Any:
+    return stored
+
+
+def _from_36_characters(text: str) -> UUID:
+    """As `UUID(text)`, which looks for other spellings too and takes most of the time of reading many."""
+    return UUID(int=int(text.replace("-", ""), 16))
+
+
 def run_row(run: JobRun) -> dict[str, Any]:
     return {
         "id": run.id,
@@ -164,6 +206,8 @@ def run_row(run: JobRun) -> dict[str, Any]:
         "progress_total": run.progress.total,
         "progress_text": run.progress.text,
         "tries": run.tries,
+        "deaths": run.deaths,
+        "message": run.message,
         "waits_for": run.waits_for,
         "merged_into": run.merged_into,
         "ticket_at": run.ticket_at,
@@ -191,6 +235,8 @@ def to_run(row: Row[Any]) -> JobRun:
         heartbeat_at=row.heartbeat_at,
         progress=Progress(done=row.progress_done, total=row.progress_total, text=row.progress_text),
         tries=row.tries,
+        deaths=row.deaths,
+        message=row.message,
         waits_for=row.waits_for,
         merged_into=row.merged_into,
         ticket_at=row.ticket_at,

@@ -6,10 +6,10 @@ from typing import Any
 from uuid import UUID
 
 import orjson
-from sqlalchemy import Connection, Label, Row, Table, func, select, true, update
+from sqlalchemy import Connection, Dialect, Label, Row, Table, func, select, true, update
 
 from ordersync_adapters.sql import bulk
-from ordersync_adapters.sql.bulk import among, insert_into
+from ordersync_adapters.sql.bulk import Stored, among, insert_into
 from ordersync_adapters.sql.reads import SqlReads, page_of, position_of
 from ordersync_adapters.sql.tables.messaging import (
     has_no_outcome,
@@ -22,6 +22,7 @@ from ordersync_adapters.sql.tables.messaging import (
 )
 from ordersync_adapters.sql.tables.webhooks import attempts, deliveries, owes_a_ticket
 from ordersync_adapters.sql.tickets import note_tickets
+from ordersync_adapters.sql.types import stored_moment
 from ordersync_core.kernel.moments import rfc3339
 from ordersync_core.kernel.notification import Effect
 from ordersync_core.kernel.paging import Page, PageRequest
@@ -45,8 +46,39 @@ def content(row: OutboxRow) -> dict[str, Any]:
     }
 
 
-def to_row(row: OutboxRow) -> dict[str, Any]:
-    return {"id": row.id, "entity_type": row.entity_type, "key": row.key, **content(row)}
+_WRITTEN = (
+    "id",
+    "event_type",
+    "version",
+    "effect",
+    "entity_type",
+    "key",
+    "occurred_at",
+    "triggered_by",
+    "correlation_id",
+    "traceparent",
+    "before",
+    "after",
+)
+"""What a row has before it has a number."""
+
+
+def to_row(row: OutboxRow, dialect: Dialect, *, before: str, after: str | None) -> Stored:
+    """A new row. `before` and `after` are its own, as JSON."""
+    return (
+        str(row.id),
+        row.event_type,
+        row.version,
+        str(row.effect),
+        row.entity_type,
+        row.key,
+        stored_moment(row.occurred_at, dialect),
+        row.triggered_by,
+        row.correlation_id,
+        row.traceparent,
+        before,
+        after,
+    )
 
 
 def to_outbox_row(row: Row[Any]) -> OutboxRow:
@@ -73,9 +105,9 @@ def to_outbox_row(row: Row[Any]) -> OutboxRow:
     )
 
 
-def write_rows(connection: Connection, rows: Sequence[OutboxRow]) -> None:
+def write_rows(connection: Connection, rows: Sequence[Stored]) -> None:
     """New rows, in order: the database counts them."""
-    bulk.insert(connection, outbox, [to_row(row) for row in rows])
+    bulk.insert_stored(connection, outbox, _WRITTEN, rows)
 
 
 def enter_inbox(connection: Connection, handler: str, message_ids: Sequence[UUID], at: datetime) -> frozenset[UUID]:

@@ -1,15 +1,17 @@
 """The records of one connection, as its source sent them and as far as they were built."""
 
 from collections.abc import Mapping, Sequence
+from operator import itemgetter
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, delete, false, func, select, true, update
+from sqlalchemy import ColumnElement, Connection, and_, delete, false, func, select, true, update
 
 from ordersync_adapters.sql import bulk
-from ordersync_adapters.sql.bulk import among
+from ordersync_adapters.sql.bulk import Stored, among
 from ordersync_adapters.sql.tables.connections import cursors
 from ordersync_adapters.sql.tables.raw import raw_records
+from ordersync_adapters.sql.types import to_json
 from ordersync_core.flows.model import KnownRecord, RawRecord
 
 _KEY = ("connection_id", "entity", "key")
@@ -25,7 +27,13 @@ _KNOWN = (
 )
 
 
+_WRITTEN = ("connection_id", "entity", *_KNOWN, "raw")
+_BY_KEY = itemgetter(_WRITTEN.index("key"))
+
+
 class SqlRaw:
+    """Knows which keys this transaction has looked for in vain: these records are new, and are only inserted."""
+
     def __init__(self, connection: Connection, connector: str, connection_id: UUID, entity: str) -> None:
         """KeyError for a connector that keeps no raw records."""
         self._connection = connection
@@ -35,6 +43,7 @@ class SqlRaw:
         self._known = [table.c[name] for name in _KNOWN]
         self._known_and_raw = [*self._known, table.c.raw]
         self._cursor = and_(cursors.c.connection_id == connection_id, cursors.c.entity == entity)
+        self._absent: set[str] = set()
 
     def cursor(self) -> Mapping[str, Any] | None:
         cursor: Mapping[str, Any] | None = self._connection.execute(
@@ -51,10 +60,19 @@ class SqlRaw:
 
     def known(self, keys: Sequence[str]) -> Mapping[str, KnownRecord]:
         wanted = select(*self._known).where(self._ours, among(self._table.c.key, keys))
-        return {row.key: to_known(row) for row in self._connection.execute(wanted)}
+        found = {row[0]: to_known(row) for row in self._connection.execute(wanted).all()}
+        self._absent.update(key for key in keys if key not in found)
+        return found
 
     def save(self, records: Sequence[RawRecord]) -> None:
-        bulk.upsert(self._connection, self._table, [self._ids | raw_row(record) for record in records], key=_KEY)
+        owner = (str(self._ids["connection_id"]), self._ids["entity"])
+        # by key, as the index is: source keys come in no order
+        rows = sorted([(*owner, *to_row(record)) for record in records], key=_BY_KEY)
+        new = [row for row in rows if _BY_KEY(row) in self._absent]
+        bulk.insert_stored(self._connection, self._table, _WRITTEN, new)
+        present = [row for row in rows if _BY_KEY(row) not in self._absent] if len(new) < len(rows) else []
+        bulk.upsert_stored(self._connection, self._table, _WRITTEN, present, key=_KEY)
+        self._absent.difference_update(map(_BY_KEY, new))
 
     def mark(self, records: Sequence[KnownRecord]) -> None:
         bulk.update(self._connection, self._table, [self._ids | known_row(record) for record in records], by=_KEY)
@@ -78,10 +96,12 @@ class SqlRaw:
         return found
 
     def holders(self, codes: Sequence[str]) -> Mapping[str, str]:
+        if not codes:
+            return {}
         table = self._table
         present = and_(self._ours, table.c.dropped == false())
         wanted = select(table.c.code, func.min(table.c.key)).where(present, among(table.c.code, codes))
-        rows = self._connection.execute(wanted.group_by(table.c.code))
+        rows = self._connection.execute(wanted.group_by(table.c.code)).all()
         return {row[0]: row[1] for row in rows}
 
     def drop(self, keys: Sequence[str]) -> int:
@@ -122,22 +142,35 @@ def known_row(record: KnownRecord) -> dict[str, Any]:
     }
 
 
-def to_known(row: Row[Any]) -> KnownRecord:
+def to_known(row: Sequence[Any]) -> KnownRecord:
+    key, content_hash, source_version, code, applied_hash, applied_version, quarantined, dropped, *_ = row
     return KnownRecord(
-        key=row.key,
-        content_hash=row.content_hash,
-        source_version=row.source_version,
-        code=row.code,
-        applied_hash=row.applied_hash,
-        applied_version=row.applied_version,
-        quarantined=row.quarantined,
-        dropped=row.dropped,
+        key=key,
+        content_hash=content_hash,
+        source_version=source_version,
+        code=code,
+        applied_hash=applied_hash,
+        applied_version=applied_version,
+        quarantined=quarantined,
+        dropped=dropped,
     )
 
 
-def raw_row(record: RawRecord) -> dict[str, Any]:
-    return known_row(record.known) | {"raw": record.raw}
+def to_row(record: RawRecord) -> Stored:
+    """What is known, and the record itself."""
+    known = record.known
+    return (
+        known.key,
+        known.content_hash,
+        known.source_version,
+        known.code,
+        known.applied_hash,
+        known.applied_version,
+        known.quarantined,
+        known.dropped,
+        to_json(record.raw),
+    )
 
 
-def to_raw(row: Row[Any]) -> RawRecord:
-    return RawRecord(known=to_known(row), raw=row.raw)
+def to_raw(row: Sequence[Any]) -> RawRecord:
+    return RawRecord(known=to_known(row), raw=row[-1])

@@ -6,10 +6,12 @@
 | `Json`   | jsonb       | TEXT                                         |
 | `Uuid`   | uuid        | TEXT: 36 characters, so that ids sort alike  |
 
-Statements that reach through to the driver see the stored form: `to_microseconds`, `from_microseconds`, `to_json`.
+Statements that reach through to the driver see the stored form: `stored_moment`, `from_microseconds`, `to_json`; of an
+id both drivers take its text.
 """
 
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -27,9 +29,15 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 
+@lru_cache(maxsize=256)  # all that one transaction writes is of a few moments
 def to_microseconds(moment: datetime) -> int:
     """Microseconds since 1970-01-01 UTC; ValueError for a moment without a time zone."""
     return (_aware(moment) - _EPOCH) // _MICROSECOND
+
+
+def stored_moment(moment: datetime, dialect: Dialect) -> datetime | int:
+    """What the driver takes; ValueError for a moment without a time zone."""
+    return _aware(moment) if dialect.name == POSTGRES else to_microseconds(moment)
 
 
 def from_microseconds(count: int) -> datetime:
@@ -53,9 +61,7 @@ class Moment(TypeDecorator[datetime]):
         return dialect.type_descriptor(BigInteger())
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | int | None:
-        if value is None:
-            return None
-        return _aware(value) if dialect.name == POSTGRES else to_microseconds(value)
+        return None if value is None else stored_moment(value, dialect)
 
     def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
         if value is None:

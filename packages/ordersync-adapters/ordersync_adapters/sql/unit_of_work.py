@@ -10,31 +10,34 @@ from uuid import UUID
 from attrs import field, frozen
 from sqlalchemy import Connection, Table
 
+from ordersync_adapters.sql import audit, outbox
 from ordersync_adapters.sql.administrations import (
     AdministrationSqlQueries,
     SqlAdministrations,
     SqlMemberships,
     SqlWake,
 )
-from ordersync_adapters.sql.audit import AuditSqlQueries, write_entries
+from ordersync_adapters.sql.audit import AuditSqlQueries
+from ordersync_adapters.sql.bulk import Stored
 from ordersync_adapters.sql.connections import ConnectionSqlQueries, SqlAuthorisationStates, SqlConnections
 from ordersync_adapters.sql.flows import FlowSqlQueries, SqlExecutions, SqlFlows, SqlQuarantine
 from ordersync_adapters.sql.items import ItemSqlQueries, SqlItems
 from ordersync_adapters.sql.jobs import JobSqlQueries, SqlJobDefinitions, SqlJobRuns
 from ordersync_adapters.sql.leases import SqlLeases
-from ordersync_adapters.sql.outbox import EventSqlQueries, SqlOutbox, enter_inbox, write_rows
+from ordersync_adapters.sql.outbox import EventSqlQueries, SqlOutbox, enter_inbox
 from ordersync_adapters.sql.raw import SqlRaw
 from ordersync_adapters.sql.tables.leases import admin_leases, tenant_leases
 from ordersync_adapters.sql.tenants import AdminDatabase, SqlTenantDatabases
 from ordersync_adapters.sql.transactions import commit
+from ordersync_adapters.sql.types import to_json
 from ordersync_adapters.sql.webhooks import SqlDeliveries, SqlEventLog, SqlWebhooks, WebhookSqlQueries
-from ordersync_core.audit.model import AuditEntry, audit_entry
+from ordersync_core.audit.model import audit_entry
 from ordersync_core.kernel.change import Change
 from ordersync_core.kernel.clock import Clock
 from ordersync_core.kernel.context import Context
 from ordersync_core.kernel.errors import NotFound
 from ordersync_core.kernel.ids import Ids
-from ordersync_core.messaging.model import OutboxRow, outbox_row
+from ordersync_core.messaging.model import outbox_row
 
 _log = logging.getLogger(__name__)
 
@@ -91,8 +94,8 @@ class _Memory:
     flows: SqlFlows
     outbox: SqlOutbox
     deliveries: SqlDeliveries
-    told: list[OutboxRow] = field(factory=list)
-    audited: list[AuditEntry] = field(factory=list)
+    told: list[Stored] = field(factory=list)
+    audited: list[Stored] = field(factory=list)
 
     @classmethod
     def of(cls, connection: Connection) -> Self:
@@ -129,19 +132,28 @@ class SqlUnitOfWork(SqlTransaction):
 
     def tell(self, *changes: Change[Any]) -> None:
         now = self._clock.now()
-        memory = self._remembered
+        memory, dialect = self._remembered, self._connection.dialect
         for notification in (change.notification for change in changes):
-            memory.told.append(outbox_row(notification, id=self._ids.new(), at=now, context=self._context))
-            memory.audited.append(audit_entry(notification, id=self._ids.new(), at=now, context=self._context))
+            id = self._ids.new()
+            row = outbox_row(notification, id=id, at=now, context=self._context)
+            entry = audit_entry(notification, id=id, at=now, context=self._context)
+            # JSON is made here and once: what was told would otherwise be held until the end, and then spelled twice
+            before = to_json(row.before) if row.before else "{}"
+            after = None if row.after is None else to_json(row.after)
+            whole = after is not None and entry.after is row.after
+            memory.told.append(outbox.to_row(row, dialect, before=before, after=after))
+            memory.audited.append(
+                audit.to_row(entry, dialect, before=before, after=after if whole else to_json(entry.after))
+            )
 
     def processed(self, handler: str, message_ids: Sequence[UUID]) -> frozenset[UUID]:
         return enter_inbox(self._connection, handler, message_ids, self._clock.now())
 
     def commit(self) -> None:
         memory = self._remembered
-        write_entries(self._connection, memory.audited)
+        audit.write_entries(self._connection, memory.audited)
         # the outbox comes last: its counter then follows the order of commits as closely as it can
-        write_rows(self._connection, memory.told)
+        outbox.write_rows(self._connection, memory.told)
         super().commit()
         if memory.told or memory.outbox.owes or memory.deliveries.owes:
             self._tell_of_commit()

@@ -18,7 +18,6 @@ from sqlalchemy import (
     delete,
     func,
     insert,
-    or_,
     select,
     true,
     union_all,
@@ -29,7 +28,7 @@ from ordersync_adapters.sql import bulk
 from ordersync_adapters.sql.bulk import among
 from ordersync_adapters.sql.outbox import mark_handled
 from ordersync_adapters.sql.reads import SqlReads, page_of, position_of
-from ordersync_adapters.sql.tables.messaging import is_numbered, outbox
+from ordersync_adapters.sql.tables.messaging import is_numbered, outbox, relay
 from ordersync_adapters.sql.tables.webhooks import attempts as attempt_rows
 from ordersync_adapters.sql.tables.webhooks import deliveries as delivery_rows
 from ordersync_adapters.sql.tables.webhooks import is_parked, is_waiting, owes_a_ticket
@@ -277,10 +276,9 @@ class SqlDeliveries:
         others = and_(owes_a_ticket, delivery_rows.c.tickets >= 0, delivery_rows.c.id != besides)
         return self._change(webhook_id, others, ticket_at=None, tickets=0)
 
-    def pull_forward(self, webhook_id: UUID, at: datetime, *, limit: int) -> int:
-        later = or_(delivery_rows.c.ticket_at.is_(None), delivery_rows.c.ticket_at > at)
-        chosen = and_(is_waiting, delivery_rows.c.tickets == 0, later)
-        return self._note(self._change(webhook_id, chosen, limit=limit, ticket_at=at))
+    def let_in(self, webhook_id: UUID, at: datetime, *, limit: int) -> int:
+        held_back = and_(is_waiting, delivery_rows.c.ticket_at.is_(None))
+        return self._note(self._change(webhook_id, held_back, limit=limit, ticket_at=at))
 
     def _change(
         self, webhook_id: UUID, condition: ColumnElement[bool], *, limit: int | None = None, **values: Any
@@ -345,6 +343,10 @@ class SqlEventLog:
 
     def events(self, ids: Sequence[UUID]) -> list[Event]:
         return self._events(_numbered.where(among(outbox.c.id, ids)))
+
+    def last_number(self) -> int:
+        number: int = self._connection.execute(select(relay.c.last_number)).scalar_one()
+        return number
 
     def events_after(self, number: int, limit: int) -> list[Event]:
         return self._events(_numbered.where(outbox.c.number > number).limit(limit))

@@ -4,12 +4,15 @@ import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from functools import lru_cache
+from typing import Any, TypeVar
 
 from ordersync_core.connections.ports import SourceRecord, Tombstone
 from ordersync_core.items.model import Item, ItemCode, VatTariff
 from ordersync_core.kernel.errors import InvalidInput
 from ordersync_core.kernel.localised import localised_text
+
+T = TypeVar("T")
 
 ITEM_FIELDS = (
     "ID",
@@ -31,6 +34,9 @@ ITEM_FIELDS = (
     "SearchCode",
 )
 """What is read of an item. `Timestamp` comes beside it and is no content."""
+
+_DIGITS = re.compile(r"\d{1,18}", re.ASCII)
+_WALL_TIME = re.compile(r"/Date\((-?\d{1,15})([+-]\d{4})?\)/", re.ASCII)
 
 DELETED_FIELDS = ("Timestamp", "EntityKey", "EntityType")
 
@@ -62,7 +68,7 @@ def tombstone(row: Mapping[str, Any]) -> Tombstone:
 def timestamp(row: Mapping[str, Any]) -> int:
     """The row's place in the history of the company; an Int64, so a string of digits."""
     digits = str(row.get("Timestamp"))
-    if not re.fullmatch(r"\d{1,18}", digits, re.ASCII):
+    if not _DIGITS.fullmatch(digits):
         raise InvalidInput(f"the row's Timestamp {digits!r} is not a number")
     return int(digits)
 
@@ -76,7 +82,7 @@ def _guid(row: Mapping[str, Any], name: str) -> str:
 
 def item(raw: Mapping[str, Any], settings: Mapping[str, Any]) -> Item:
     """An item from a row; InvalidInput naming what is wrong with it."""
-    code, description = _text(raw, "Code"), _text(raw, "Description")
+    code, description = _read(_text, raw, "Code"), _read(_text, raw, "Description")
     if code is None:
         raise InvalidInput("the item has no Code")
     if description is None:
@@ -85,8 +91,8 @@ def item(raw: Mapping[str, Any], settings: Mapping[str, Any]) -> Item:
         return Item(
             code=ItemCode(code),
             name=localised_text({settings.get("language", "en"): description}),
-            family_code=_text(raw, "ItemGroupCode"),
-            unit=_text(raw, "Unit"),
+            family_code=_read(_text, raw, "ItemGroupCode"),
+            unit=_read(_text, raw, "Unit"),
             vat_tariff=_vat_tariff(raw, settings),
             attributes=_attributes(raw),
         )
@@ -95,64 +101,73 @@ def item(raw: Mapping[str, Any], settings: Mapping[str, Any]) -> Item:
 
 
 def _vat_tariff(raw: Mapping[str, Any], settings: Mapping[str, Any]) -> VatTariff | None:
-    tariff = settings.get("vat_tariffs", {}).get(_text(raw, "SalesVatCode"))
+    tariff = settings.get("vat_tariffs", {}).get(_read(_text, raw, "SalesVatCode"))
     return None if tariff is None else VatTariff(tariff)
 
 
 def _attributes(raw: Mapping[str, Any]) -> dict[str, Any]:
     """What the row has no value for is left out."""
-    values = {name: read(raw, field) for field, (name, read) in _ATTRIBUTES.items()}
-    return {name: value for name, value in values.items() if value is not None}
+    attributes = {}
+    for field, (name, read) in _ATTRIBUTES.items():
+        value = _read(read, raw, field)
+        if value is not None:
+            attributes[name] = value
+    return attributes
 
 
-def _text(raw: Mapping[str, Any], name: str) -> str | None:
-    """Fixed-length columns are padded with blanks, so every text is trimmed; an empty one is none."""
+def _read(read: Callable[[Any, str], T], raw: Mapping[str, Any], name: str) -> T | None:
     value = raw.get(name)
-    if value is None:
-        return None
+    return None if value is None else read(value, name)
+
+
+def _text(value: Any, name: str) -> str | None:
+    """Fixed-length columns are padded with blanks, so every text is trimmed; an empty one is none."""
     if not isinstance(value, str) or "\x00" in value:
         raise InvalidInput(f"{name} {value!r} is not a text")
     return value.strip() or None
 
 
-def _flag(raw: Mapping[str, Any], name: str) -> bool | None:
+def _flag(value: Any, name: str) -> bool:
     """A Boolean, or a Byte of 0 or 1: which of them a flag is differs from field to field."""
-    value = raw.get(name)
-    if value not in (None, 0, 1) or isinstance(value, float):
+    if value not in (0, 1) or isinstance(value, float):
         raise InvalidInput(f"{name} {value!r} is neither true nor false")
-    return None if value is None else bool(value)
+    return bool(value)
 
 
-def _number(raw: Mapping[str, Any], name: str) -> str | None:
+def _number(value: Any, name: str) -> str:
     """A Double, spelled the same however it came: 100, 100.0 and 1e2 are "100"."""
-    value = raw.get(name)
-    if value is None:
-        return None
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise InvalidInput(f"{name} {value!r} is not a number")
-    digits = format(Decimal(str(value)), "f")
+    digits = str(value)
+    if "e" in digits:
+        digits = format(Decimal(digits), "f")
     if "." in digits:
         digits = digits.rstrip("0").rstrip(".")
     return "0" if digits == "-0" else digits
 
 
-def _date(raw: Mapping[str, Any], name: str) -> str | None:
-    """`/Date(1782345600000)/` as 2026-06-25: the milliseconds are the site's wall time written as if it were UTC.
-    Old data has an offset such as +0200 behind them, which changes nothing."""
-    value = raw.get(name)
-    if value is None:
-        return None
-    found = re.fullmatch(r"/Date\((-?\d{1,15})([+-]\d{4})?\)/", str(value), re.ASCII)
+def _date(value: Any, name: str) -> str:
     try:
-        if found is not None:
-            return (_EPOCH + timedelta(milliseconds=int(found[1]))).date().isoformat()
-    except OverflowError:
-        pass
-    raise InvalidInput(f"{name} {value!r} is not a date")
+        return _day(str(value))
+    except ValueError as error:
+        raise InvalidInput(f"{name} {value!r} is not a date") from error
+
+
+@lru_cache(maxsize=1024)
+def _day(wall_time: str) -> str:
+    """`/Date(1782345600000)/` as 2026-06-25: the milliseconds are the site's wall time written as if it were UTC.
+    Old data has an offset such as +0200 behind them, which changes nothing. ValueError for anything else."""
+    found = _WALL_TIME.fullmatch(wall_time)
+    if found is None:
+        raise ValueError(wall_time)
+    try:
+        return (_EPOCH + timedelta(milliseconds=int(found[1]))).date().isoformat()
+    except OverflowError as error:
+        raise ValueError(wall_time) from error
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_ATTRIBUTES: Mapping[str, tuple[str, Callable[[Mapping[str, Any], str], Any]]] = {
+_ATTRIBUTES: Mapping[str, tuple[str, Callable[[Any, str], Any]]] = {
     "ExtraDescription": ("extra_description", _text),
     "Barcode": ("barcode", _text),
     "IsSalesItem": ("is_sales_item", _flag),

@@ -22,7 +22,7 @@ from ordersync_core.flows.model import (
     Step,
     deletions_allowed,
 )
-from ordersync_core.flows.plan import Plan, build, codes_touched, detect, latest, plan, refuse_taken_codes
+from ordersync_core.flows.plan import Plan, build, codes_claimed, codes_touched, detect, latest, plan, refuse_taken_codes
 from ordersync_core.flows.ports import FlowReads, FlowsUnitOfWork, ItemMapping, KeysSeen, Mappings, RawRepository
 from ordersync_core.items.model import ItemCode, delete
 from ordersync_core.jobs.model import Progress
@@ -306,7 +306,7 @@ def _plan(uow: FlowsUnitOfWork, raw: RawRepository, records: Sequence[RawRecord]
     if not records:
         return Plan()
     built = build(records, run.mapping, run.connection.settings)
-    drafts = refuse_taken_codes(built, raw.holders([draft.code for _, draft in built.built]))
+    drafts = refuse_taken_codes(built, raw.holders(codes_claimed(built)))
     kept = uow.items.get(codes_touched(drafts))
     return plan(drafts, kept, aspects=run.flow.source.aspects, flow_version=run.flow.version, at=clock.now())
 
@@ -336,6 +336,8 @@ def _quarantine_broken(uow: FlowsUnitOfWork, batch: SourcePage, *, run: _Run, cl
 
 def _tombstoned(batch: SourcePage, records: Sequence[SourceRecord], known: Mapping[str, KnownRecord]) -> list[str]:
     """Keys that the source removed, unless a record of the same batch or store is of a later version."""
+    if not batch.tombstones:
+        return []
     versions = [(key, record.source_version) for key, record in known.items()]
     versions += [(record.key, record.version) for record in records]
     newest: dict[str, int] = {}

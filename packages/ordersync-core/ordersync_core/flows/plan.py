@@ -56,9 +56,8 @@ def detect(records: Sequence[SourceRecord], known: Mapping[str, KnownRecord], *,
                 else:
                     unchanged += 1
                 version = _newer(record.version, stored.source_version)
-                now = stored if older else evolve(stored, source_version=version, dropped=False)
-                if now != stored:
-                    returned.append(now)
+                if not older and (stored.dropped or stored.source_version != version):
+                    returned.append(evolve(stored, source_version=version, dropped=False))
                 continue
         changed.append(
             RawRecord(
@@ -67,6 +66,7 @@ def detect(records: Sequence[SourceRecord], known: Mapping[str, KnownRecord], *,
                     content_hash=hashed,
                     source_version=_newer(record.version, None if stored is None else stored.source_version),
                     code=None if stored is None else stored.code,
+                    dropped=stored is not None and stored.dropped,
                 ),
                 raw=record.raw,
             )
@@ -91,6 +91,12 @@ def build(records: Sequence[RawRecord], mapping: ItemMapping, settings: Mapping[
         except InvalidInput as error:
             refused.append((record, str(error)))
     return Drafts(built=built, refused=refused)
+
+
+def codes_claimed(drafts: Drafts) -> list[ItemCode]:
+    """The codes of which it must be asked who holds them: a record that is built into its own code again holds it, unless
+    the source had dropped it meanwhile."""
+    return [draft.code for record, draft in drafts.built if record.known.code != draft.code or record.known.dropped]
 
 
 def refuse_taken_codes(drafts: Drafts, holders: Mapping[str, str]) -> Drafts:
@@ -126,7 +132,11 @@ class Plan:
 def codes_touched(drafts: Drafts) -> list[ItemCode]:
     """Every item code that the plan needs to look at: what is built, and what a record was built into before."""
     codes = {draft.code for _, draft in drafts.built}
-    codes |= {ItemCode(record.known.code) for record, _ in drafts.built if record.known.code is not None}
+    codes |= {
+        ItemCode(record.known.code)
+        for record, draft in drafts.built
+        if record.known.code is not None and record.known.code != draft.code
+    }
     return sorted(codes)
 
 
@@ -174,15 +184,19 @@ def plan(
 
 
 def _applied(record: RawRecord, *, code: str | None, flow_version: int, quarantined: bool) -> RawRecord:
-    known = evolve(
-        record.known,
-        code=code,
-        applied_hash=record.known.content_hash,
-        applied_version=flow_version,
-        quarantined=quarantined,
-        dropped=False,
+    known = record.known
+    return RawRecord(
+        known=KnownRecord(
+            key=known.key,
+            content_hash=known.content_hash,
+            source_version=known.source_version,
+            code=code,
+            applied_hash=known.content_hash,
+            applied_version=flow_version,
+            quarantined=quarantined,
+        ),
+        raw=record.raw,
     )
-    return evolve(record, known=known)
 
 
 def _is_older(version: int | None, than: int | None) -> bool:

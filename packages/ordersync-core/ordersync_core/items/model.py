@@ -5,9 +5,10 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
+from operator import attrgetter
 from typing import Any, NewType, Self
 
-from attrs import evolve, field, frozen
+from attrs import astuple, evolve, field, fields_dict, frozen
 
 from ordersync_core.items.notifications import (
     ItemCreatedNotification,
@@ -125,20 +126,13 @@ class Item:
             "name": dict(self.name),
             "family_code": self.family_code,
             "unit": self.unit,
-            "units": [{"unit": u.unit, "factor": _decimal(u.factor)} for u in self.units],
+            "units": [{"unit": u.unit, "factor": _decimal(u.factor)} for u in self.units] if self.units else [],
             "vat_tariff": None if self.vat_tariff is None else self.vat_tariff.value,
             "attributes": dict(self.attributes),
-            "images": [_file(image) | {"position": image.position} for image in self.images],
-            "attachments": [_file(attachment) for attachment in self.attachments],
-            "stocks": [{"warehouse": s.warehouse, "quantity": _decimal(s.quantity)} for s in self.stocks],
-            "restock_orders": [
-                {
-                    "warehouse": r.warehouse,
-                    "quantity": _decimal(r.quantity),
-                    "expected_date": rfc3339(r.expected_date),
-                }
-                for r in self.restock_orders
-            ],
+            "images": [_file(image) | {"position": image.position} for image in self.images] if self.images else [],
+            "attachments": [_file(attachment) for attachment in self.attachments] if self.attachments else [],
+            "stocks": [_stock(stock) for stock in self.stocks] if self.stocks else [],
+            "restock_orders": [_restock_order(order) for order in self.restock_orders] if self.restock_orders else [],
         }
 
 
@@ -148,6 +142,18 @@ register(Factor, lambda value: factor(decimal(value)))
 
 def _decimal(number: Decimal) -> str:
     return format(number, "f")
+
+
+def _stock(stock: Stock) -> dict[str, Any]:
+    return {"warehouse": stock.warehouse, "quantity": _decimal(stock.quantity)}
+
+
+def _restock_order(order: RestockOrder) -> dict[str, Any]:
+    return {
+        "warehouse": order.warehouse,
+        "quantity": _decimal(order.quantity),
+        "expected_date": rfc3339(order.expected_date),
+    }
 
 
 def _file(file: Image | Attachment) -> dict[str, Any]:
@@ -160,36 +166,52 @@ def _file(file: Image | Attachment) -> dict[str, Any]:
 
 
 def version_of(item: Item) -> str:
-    """What an ETag is made of: equal for equal content."""
-    return content_hash(item.content())
+    """What an ETag is made of: equal for what `put` takes for the same."""
+    return content_hash({name: _value(item, name) for name in item.content()})
 
 
 def put(kept: Item | None, wanted: Item, *, at: datetime) -> Change[Item] | None:
     """Create the item or replace its content; None when it holds that content already."""
-    after = evolve(wanted, updated_at=at)
-    content = after.content()
     if kept is None:
+        after = evolve(wanted, updated_at=at)
         return Change(
             before=None,
             after=after,
-            notification=ItemCreatedNotification(key=str(wanted.code), after=content),
+            notification=ItemCreatedNotification(key=str(wanted.code), after=after.content()),
         )
-    before = kept.content()
-    changed = {name: before[name] for name in content if _differs(kept, wanted, name)}
+    changed = _changed_fields(kept, wanted)
     if not changed:
         return None
+    after, before = evolve(wanted, updated_at=at), kept.content()
     return Change(
         before=kept,
         after=after,
-        notification=ItemUpdatedNotification(key=str(wanted.code), after=content, before=changed),
+        notification=ItemUpdatedNotification(
+            key=str(wanted.code), after=after.content(), before={name: before[name] for name in changed}
+        ),
     )
 
 
-def _differs(kept: Item, wanted: Item, name: str) -> bool:
+_FIELDS = tuple(name for name in fields_dict(Item) if name not in ("attributes", "updated_at"))
+_values = attrgetter(*_FIELDS)
+
+
+def _changed_fields(kept: Item, wanted: Item) -> list[str]:
     """By value and not by spelling: 1.0 is 1.00. JSON values of attributes are told apart strictly: 1 is not true."""
-    if name == "attributes":
-        return canonical_bytes(kept.attributes) != canonical_bytes(wanted.attributes)
-    return bool(getattr(kept, name) != getattr(wanted, name))
+    changed = [
+        name
+        for name, old, new in zip(_FIELDS, _values(kept), _values(wanted), strict=True)
+        if old != new and canonical_bytes(_value(kept, name)) != canonical_bytes(_value(wanted, name))
+    ]
+    if canonical_bytes(kept.attributes) != canonical_bytes(wanted.attributes):
+        changed.append("attributes")
+    return changed
+
+
+def _value(item: Item, name: str) -> Any:
+    """The field as the canonical spelling takes it: numbers count by their value, texts in whatever normal form."""
+    value = getattr(item, name)
+    return [astuple(entry) for entry in value] if isinstance(value, tuple) else value
 
 
 def delete(kept: Item) -> Change[Item]:

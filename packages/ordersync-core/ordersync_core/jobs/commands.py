@@ -46,10 +46,17 @@ class CancelRun:
 
 @frozen(kw_only=True)
 class BeginRun:
-    """`holder` names the process that asks for the run's lease."""
+    """Take a run up.
+
+    holder: names the process, for the run's lease.
+    message: the send id of the message that stands for it; None: it came by none.
+    deaths: of processes that held this message before.
+    """
 
     id: UUID
     holder: str
+    message: str | None = None
+    deaths: int = 0
 
 
 @frozen(kw_only=True)
@@ -64,6 +71,14 @@ class WakeNext:
     """Wake the oldest run that waits for `holder`."""
 
     holder: str
+
+
+@frozen(kw_only=True)
+class FindFailed:
+    """Whether a run failed that was last taken up for `message`, a send id."""
+
+    id: UUID
+    message: str
 
 
 @frozen(kw_only=True)

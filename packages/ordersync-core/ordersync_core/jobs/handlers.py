@@ -14,12 +14,22 @@ from ordersync_core.jobs.commands import (
     CreateJobDefinition,
     DeleteJobDefinition,
     EnqueueDue,
+    FindFailed,
     ResubmitRun,
     SendOwedRuns,
     StartRun,
     WakeNext,
 )
-from ordersync_core.jobs.model import AFTER_LEASE, JobDefinition, JobRun, RunState, absorb, due_run, retry_at
+from ordersync_core.jobs.model import (
+    AFTER_LEASE,
+    FIRST_RETRY,
+    JobDefinition,
+    JobRun,
+    RunState,
+    absorb,
+    due_run,
+    retry_at,
+)
 from ordersync_core.jobs.ports import JobsUnitOfWork
 from ordersync_core.jobs.schedule import next_due, parse
 from ordersync_core.kernel.clock import Clock
@@ -28,9 +38,10 @@ from ordersync_core.kernel.errors import Conflict, NotFound, TemporaryFailure
 from ordersync_core.kernel.ids import Ids
 from ordersync_core.kernel.lease import Lease
 from ordersync_core.kernel.unit_of_work import Opens
+from ordersync_core.messaging.commands import FindStuck
 from ordersync_core.messaging.envelope import QUEUED_JOBS, Envelope, encode
 from ordersync_core.messaging.queue import Message, Queues, send_id
-from ordersync_core.messaging.tickets import sent_straight_away, ticketed
+from ordersync_core.messaging.tickets import OWED_WITHIN, Stuck, is_stuck, sent_straight_away, ticketed
 
 
 class RunCancelled(Conflict):
@@ -78,7 +89,7 @@ def enqueue_due(
         if not due:
             return 0
         added = uow.runs.add([run for run, _ in due])
-        uow.definitions.save([definition for _, definition in due])
+        uow.definitions.move_on([definition for _, definition in due])
         uow.commit()
     _send(added, queues, now)
     return len(added)
@@ -101,6 +112,17 @@ def send_owed_runs(command: SendOwedRuns, *, uows: Opens[JobsUnitOfWork], queues
             )
             uow.commit()
     return len(owed)
+
+
+def stuck_runs(command: FindStuck, *, uow: JobsUnitOfWork, clock: Clock) -> Sequence[Stuck]:
+    """Of all administrations."""
+    with uow:
+        runs = uow.runs.owed(clock.now() + OWED_WITHIN, command.limit)
+    return [
+        Stuck(administration=run.administration, what=f"job run {run.id} ({run.type})", tickets=run.tickets)
+        for run in runs
+        if is_stuck(run.tickets)
+    ]
 
 
 def start_run(
@@ -150,15 +172,20 @@ def resubmit_run(command: ResubmitRun, *, uow: JobsUnitOfWork, clock: Clock, con
 
 @frozen(kw_only=True)
 class Begun:
-    """A run that this process may work on, under the lease."""
+    """A run that this process may work on, under the lease. is_first: nobody has begun its work before."""
 
     run: JobRun
     lease: Lease
+    is_first: bool
 
 
-def begin_run(command: BeginRun, *, uow: JobsUnitOfWork, clock: Clock, context: Context) -> Begun | None:
-    """Take the run up. None when there is nothing to do for this message: the run has ended, must wait still, or
-    another process works on it (its ticket then comes again after the lease could have ended)."""
+def begin_run(command: BeginRun, *, uow: JobsUnitOfWork, clock: Clock, context: Context) -> Begun | JobRun | None:
+    """Take the run up. The run itself when it is given up instead, for it has killed too many processes: committed
+    before its dead letter, for without it the row would owe the same ticket again.
+
+    None when there is nothing to do for this message: the run has ended, must wait still, or another process works on
+    it (its ticket then comes again after the lease could have ended).
+    """
     with uow:
         run = _find(uow, command.id, context)
         if run.state.ended or run.must_wait_still(clock.now()):
@@ -168,10 +195,25 @@ def begin_run(command: BeginRun, *, uow: JobsUnitOfWork, clock: Clock, context: 
             uow.runs.save(evolve(run, ticket_at=clock.now() + AFTER_LEASE))
             uow.commit()
             return None
-        begun = run.start(at=clock.now())
+        taken_up = run.taken_up(command.message, deaths=command.deaths)
+        if taken_up.has_killed:
+            killer = taken_up.fail(f"{taken_up.deaths} processes died while they worked on it", at=clock.now())
+            uow.runs.save(killer)
+            uow.leases.release(lease)
+            uow.commit()
+            return killer
+        begun = taken_up.start(at=clock.now())
         uow.runs.save(begun)
         uow.commit()
-    return Begun(run=begun, lease=lease)
+    return Begun(run=begun, lease=lease, is_first=run.started_at is None)
+
+
+def find_failed(command: FindFailed, *, uow: JobsUnitOfWork, context: Context) -> JobRun | None:
+    """The run if its dead letter is to be made of this message: a process that died between the two leaves such a one.
+    Further messages of the run are none of that."""
+    with uow:
+        run = _find(uow, command.id, context)
+    return run if run.state is RunState.FAILED and run.message == command.message else None
 
 
 def beat_run(command: BeatRun, *, uow: JobsUnitOfWork, clock: Clock, context: Context) -> None:
@@ -207,7 +249,7 @@ class EndRun:
     """How the work of a begun run came out: exactly one of the fields after `begun` is set.
 
     result: what it did. failure: why it must not be tried again. busy: whose holder it must wait for.
-    temporary: why it failed for now; `retry_after` is the least wait, None for the usual one.
+    temporary: why it cannot go on for now; `retry_after` is the wait that was asked for, None when it just failed.
     """
 
     begun: Begun
@@ -239,9 +281,13 @@ def _outcome(command: EndRun, run: JobRun, *, uow: JobsUnitOfWork, now: datetime
     if command.result is not None:
         return run.succeed(command.result, at=now)
     if command.busy is not None:
-        return _wait_for(run, command.busy, uow=uow, now=now)
+        unbegun = run.not_started() if command.begun.is_first else run
+        return _wait_for(unbegun, command.busy, uow=uow, now=now)
     if command.temporary is not None:
-        moment = retry_at(run, now=now, retry_after=command.retry_after)
+        if command.retry_after is not None and command.retry_after > timedelta(0):
+            asked = now + max(command.retry_after, FIRST_RETRY)
+            return run.wait_until(asked, reason=command.temporary, tries=run.tries)
+        moment = retry_at(run, now=now)
         if moment is not None:
             return run.wait_until(moment, reason=command.temporary, tries=run.tries + 1)
     return run.fail(command.failure or command.temporary or "no reason was given", at=now)

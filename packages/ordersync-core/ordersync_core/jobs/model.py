@@ -16,6 +16,7 @@ from ordersync_core.kernel.moments import rfc3339
 
 MAXIMUM_CODES = 1_000
 MAXIMUM_TRIES = 6
+MAXIMUM_DEATHS = 3
 FIRST_RETRY = timedelta(minutes=1)
 LONGEST_RETRY = timedelta(hours=1)
 ASK_AGAIN = timedelta(minutes=5)
@@ -74,7 +75,11 @@ class JobRun:
 
     definition_id, due_at: of a scheduled run; both None for one that somebody started.
     missed: due moments before `due_at` that this run stands for too.
-    tries: how often it ended in a temporary failure so far.
+    started_at: when its work first began; None before, also while it has only found its flow busy.
+    tries: how often it ended in a temporary failure so far; a wait that was asked for is none.
+    deaths: how many processes died while they worked on it.
+    message: the send id of the message that it was last taken up for, which becomes its dead letter should it fail;
+        None before.
     waits_for: what a waiting run waits for, such as "flow:item"; None when it waits for a moment.
     ticket_at: when it owes a ticket; a waiting run's due time; at work, when its lease could have ended; None once it
         ended.
@@ -98,6 +103,8 @@ class JobRun:
     heartbeat_at: datetime | None = None
     progress: Progress = field(factory=Progress)
     tries: int = 0
+    deaths: int = 0
+    message: str | None = None
     waits_for: str | None = None
     merged_into: UUID | None = None
     ticket_at: datetime | None = None
@@ -109,6 +116,11 @@ class JobRun:
     def is_complete(self) -> bool:
         """Whether it covers everything, and not only the codes its parameters name."""
         return "codes" not in self.parameters
+
+    @property
+    def has_killed(self) -> bool:
+        """Whether so many processes died that no other one is put at risk."""
+        return self.deaths >= MAXIMUM_DEATHS
 
     def start(self, *, at: datetime) -> "JobRun":
         """Running; also after its process died, so starting twice is no conflict."""
@@ -122,6 +134,14 @@ class JobRun:
             ticket_at=at + AFTER_LEASE,
             reason=None,
         )
+
+    def taken_up(self, message: str | None, *, deaths: int) -> "JobRun":
+        """For this message; counts the process that died at it, if one did.
+
+        deaths: of processes that held the message, some of which may have died before they touched the run.
+        """
+        died = self.state is RunState.RUNNING
+        return evolve(self, message=message, deaths=max(self.deaths + died, deaths))
 
     def beat(self, progress: Progress, *, at: datetime) -> "JobRun":
         return evolve(self, progress=progress, heartbeat_at=at, ticket_at=at + AFTER_LEASE)
@@ -150,6 +170,10 @@ class JobRun:
             self, state=RunState.WAITING, waits_for=holder, ticket_at=at + ASK_AGAIN, tickets=0, reason=reason
         )
 
+    def not_started(self) -> "JobRun":
+        """As before it was taken up for the first time: it found out that it cannot begin yet."""
+        return evolve(self, started_at=None)
+
     def must_wait_still(self, now: datetime) -> bool:
         """Whether a message for it comes too early: its wait is not over, and nobody owed a ticket yet."""
         return (
@@ -168,7 +192,9 @@ class JobRun:
         """A failed run that somebody resubmits."""
         if self.state is not RunState.FAILED:
             raise Conflict(f"job run {self.id} is {self.state} and can only be resubmitted after it failed")
-        return evolve(self, state=RunState.QUEUED, ended_at=None, reason=None, tries=0, ticket_at=at, tickets=0)
+        return evolve(
+            self, state=RunState.QUEUED, ended_at=None, reason=None, tries=0, deaths=0, ticket_at=at, tickets=0
+        )
 
     def _ended(self, state: RunState, at: datetime) -> "JobRun":
         self._must_not_have_ended()
@@ -203,28 +229,27 @@ def due_run(
     return run, evolve(definition, next_due=next_due)
 
 
-def retry_at(run: JobRun, *, now: datetime, retry_after: timedelta | None) -> datetime | None:
-    """When to try again after a temporary failure: 1, 2, 4, ... minutes, at least what was asked for.
-
-    None once six tries have failed.
-    """
+def retry_at(run: JobRun, *, now: datetime) -> datetime | None:
+    """When to try again after a temporary failure, in 1, 2, 4, ... minutes; None once six tries have failed."""
     if run.tries + 1 >= MAXIMUM_TRIES:
         return None
-    wait: timedelta = min(FIRST_RETRY * (1 << run.tries), LONGEST_RETRY)
-    return now + max(wait, retry_after or timedelta(0))
+    return now + min(FIRST_RETRY * (1 << run.tries), LONGEST_RETRY)
 
 
 def absorb(run: JobRun, waiting: Sequence[JobRun], *, at: datetime) -> tuple[JobRun, JobRun] | None:
     """Let a run that already waits do this one's work too: (the waiting one, this one merged), or None.
 
-    A waiting complete sync absorbs any later run of its flow, and does what that one was asked to do besides; a waiting
-    selective one takes in the codes of later selective ones, up to 1,000.
+    A waiting complete sync absorbs any later run of its flow, and does what that one was asked to do besides, unless
+    its own work has begun without that; a waiting selective one takes in the codes of later selective ones, up to
+    1,000.
     """
     asked_besides = {name: True for name, value in run.parameters.items() if value is True}
     for other in waiting:
         if other.id == run.id:
             continue
         if other.is_complete:
+            if other.started_at is not None and not asked_besides.items() <= other.parameters.items():
+                continue
             taken = evolve(other, parameters={**other.parameters, **asked_besides})
             return taken, run.merge_into(taken, at=at)
         if run.is_complete:

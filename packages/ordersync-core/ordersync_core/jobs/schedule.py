@@ -16,6 +16,7 @@ either one is enough: also as cron does it.
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, time, timedelta
+from functools import lru_cache
 from itertools import takewhile
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -35,6 +36,7 @@ DAY = timedelta(days=1)
 LONGEST_GAP_YEARS = 40
 """The rarest date cron can name, 29 February on one weekday, comes back after 40 years at the latest (over 2100)."""
 LONGEST_GAP = timedelta(days=366 * LONGEST_GAP_YEARS)
+SCHEDULES_REMEMBERED = 10_000
 REFERENCE = datetime(2024, 1, 1, tzinfo=UTC)
 """Where the search for a first due moment starts, so that an expression is judged the same at any time."""
 
@@ -111,10 +113,16 @@ def missed(schedule: Schedule, *, due: datetime, now: datetime) -> tuple[datetim
     """
     if due > now:
         raise ValueError(f"{due} has not come yet at {now}")
-    following = next_due(schedule, after=due)
+    following = _following(schedule, due)
     if following > now:
         return due, 0, following
     return _latest(schedule, following, now), _count(schedule, due, now), next_due(schedule, after=now)
+
+
+@lru_cache(maxsize=SCHEDULES_REMEMBERED)
+def _following(schedule: Schedule, due: datetime) -> datetime:
+    """`next_due`, reckoned once for all definitions of one schedule that are due together."""
+    return next_due(schedule, after=due)
 
 
 def _zone(time_zone: str) -> ZoneInfo:

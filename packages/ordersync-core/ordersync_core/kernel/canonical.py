@@ -14,10 +14,16 @@ from typing import Any
 import orjson
 
 _BEYOND_ORJSON = 2**63
+_SPELLED_ONE_WAY = frozenset((str, bool, type(None)))
+"""Types that orjson spells as we do, but for the normal form of texts."""
 
 
 def canonical_bytes(value: Any) -> bytes:
-    return orjson.dumps(_canonical(value), option=orjson.OPT_SORT_KEYS)
+    spelled = orjson.dumps(_spelled(value), option=orjson.OPT_SORT_KEYS)
+    # nearly always: to look at all texts at once costs far less than to look at each
+    if spelled.isascii() or unicodedata.is_normalized("NFC", spelled.decode()):
+        return spelled
+    return orjson.dumps(_spelled(_normalised(value)), option=orjson.OPT_SORT_KEYS)
 
 
 def content_hash(value: Any) -> str:
@@ -25,11 +31,10 @@ def content_hash(value: Any) -> str:
     return blake2b(canonical_bytes(value), digest_size=16).hexdigest()
 
 
-def _canonical(value: Any) -> Any:
-    if value is None or isinstance(value, bool):
+def _spelled(value: Any) -> Any:
+    """The value with numbers and moments as they are to be written."""
+    if type(value) in _SPELLED_ONE_WAY or isinstance(value, str):
         return value
-    if isinstance(value, str):
-        return value if value.isascii() else unicodedata.normalize("NFC", value)
     if isinstance(value, int) and abs(value) < _BEYOND_ORJSON:
         return value
     if isinstance(value, int | float | Decimal):
@@ -38,17 +43,26 @@ def _canonical(value: Any) -> Any:
         # as no JSON value begins, so that nothing else is spelled like it
         return orjson.Fragment(f"@{value.astimezone(UTC).isoformat()}")
     if isinstance(value, Mapping):
-        return {_canonical_key(key): _canonical(entry) for key, entry in value.items()}
-    return [_canonical(entry) for entry in value]
+        return {key: entry if type(entry) in _SPELLED_ONE_WAY else _spelled(entry) for key, entry in value.items()}
+    return [_spelled(entry) for entry in value]
 
 
-def _canonical_key(key: str) -> str:
-    return key if key.isascii() else unicodedata.normalize("NFC", key)
+def _normalised(value: Any) -> Any:
+    """The value with all its texts in normal form C."""
+    if isinstance(value, str):
+        return unicodedata.normalize("NFC", value)
+    if isinstance(value, Mapping):
+        return {unicodedata.normalize("NFC", key): _normalised(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_normalised(entry) for entry in value]
+    return value
 
 
 def _number(value: int | float | Decimal) -> str:
     """All its digits and no zero too many; a float is the shortest decimal that means it."""
-    digits = format(Decimal(str(value)), "f")
+    digits = str(value)
+    if "e" in digits.lower():
+        digits = format(Decimal(digits), "f")
     if "." in digits:
         digits = digits.rstrip("0").rstrip(".")
     return "0" if digits == "-0" else digits

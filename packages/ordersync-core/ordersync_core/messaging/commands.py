@@ -39,3 +39,15 @@ class GiveUpEvents:
     """These numbered events become dead letters: their rows owe no more tickets, until a resubmission."""
 
     ids: tuple[UUID, ...]
+
+
+@frozen(kw_only=True)
+class FindEarliestTicket:
+    """When an administration owes its next ticket."""
+
+
+@frozen(kw_only=True)
+class FindStuck:
+    """What had its third ticket and has no outcome, among the first `limit` rows that owe a ticket soon."""
+
+    limit: int = 500

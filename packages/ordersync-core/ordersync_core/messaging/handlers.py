@@ -6,13 +6,21 @@ from datetime import datetime
 from ordersync_core.kernel.clock import Clock
 from ordersync_core.kernel.context import Context
 from ordersync_core.kernel.unit_of_work import Opens
-from ordersync_core.messaging.commands import GiveUpEvents, OweEventsAgain, Relay, TakeDue, Wake
+from ordersync_core.messaging.commands import (
+    FindEarliestTicket,
+    FindStuck,
+    GiveUpEvents,
+    OweEventsAgain,
+    Relay,
+    TakeDue,
+    Wake,
+)
 from ordersync_core.messaging.deduplication import collapse
 from ordersync_core.messaging.envelope import EVENTS, encode
 from ordersync_core.messaging.model import OutboxRow, event_ticket, number_rows
 from ordersync_core.messaging.ports import MessagingUnitOfWork, WakeUnitOfWork
 from ordersync_core.messaging.queue import Message, Queues, send_id
-from ordersync_core.messaging.tickets import sent_straight_away, ticketed
+from ordersync_core.messaging.tickets import OWED_WITHIN, Stuck, is_stuck, sent_straight_away, ticketed
 
 BATCH = 1_000
 
@@ -84,6 +92,22 @@ def give_up_events(command: GiveUpEvents, *, uow: MessagingUnitOfWork, clock: Cl
     with uow:
         uow.outbox.handled(command.ids, clock.now())
         uow.commit()
+
+
+def earliest_ticket_at(command: FindEarliestTicket, *, uow: MessagingUnitOfWork) -> datetime | None:
+    """None when the administration owes none."""
+    with uow:
+        return uow.outbox.earliest_ticket_at()
+
+
+def stuck_events(command: FindStuck, *, uow: MessagingUnitOfWork, clock: Clock, context: Context) -> Sequence[Stuck]:
+    with uow:
+        rows = uow.outbox.owed(clock.now() + OWED_WITHIN, command.limit)
+    return [
+        Stuck(administration=_administration(context), what=f"event {row.id} ({row.event_type})", tickets=row.tickets)
+        for row in rows
+        if is_stuck(row.tickets)
+    ]
 
 
 def take_due(command: TakeDue, *, uow: WakeUnitOfWork, clock: Clock) -> list[str]:

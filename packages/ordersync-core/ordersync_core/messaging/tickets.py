@@ -8,6 +8,8 @@ from attrs import frozen
 FIRST_WAIT = timedelta(minutes=1)
 LATER_WAITS = (timedelta(minutes=5), timedelta(minutes=30))
 REPORTED_AFTER = 3
+OWED_WITHIN = max(LATER_WAITS) + timedelta(minutes=5)
+"""A row whose ticket went out owes the next one within this, so asking that far ahead finds it."""
 
 
 @frozen(kw_only=True)
@@ -31,6 +33,22 @@ def ticketed(id: UUID, *, was: datetime, tickets_before: int, at: datetime) -> T
     tickets = tickets_before + 1
     soon, later = LATER_WAITS
     return Ticketed(id=id, was=was, tickets=tickets, ticket_at=at + (soon if tickets < REPORTED_AFTER else later))
+
+
+@frozen(kw_only=True)
+class Stuck:
+    """A row that had its third ticket, or a later one, and still has no outcome."""
+
+    administration: str
+    what: str
+    tickets: int
+
+    def __str__(self) -> str:
+        return f"{self.administration}: {self.what} has had {self.tickets} tickets and no outcome"
+
+
+def is_stuck(tickets: int) -> bool:
+    return tickets >= REPORTED_AFTER
 
 
 def sent_straight_away(at: datetime) -> datetime:

@@ -55,6 +55,7 @@ READS: Final = frozenset(
         "event_log.bodies",
         "event_log.events",
         "event_log.events_after",
+        "event_log.last_number",
         "executions.find",
         "flows.find",
         "items.find",

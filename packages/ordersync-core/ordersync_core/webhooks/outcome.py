@@ -87,6 +87,13 @@ def give_up(delivery: Delivery, reason: str, *, at: datetime) -> Delivery:
     return evolve(delivery, state=DeliveryState.DEAD, finished_at=at, ticket_at=None, tickets=0, reason=reason)
 
 
+def probes_at(delivery: Delivery, *, failed_at: datetime, delays: tuple[timedelta, ...]) -> datetime:
+    """When a delivery probes that was held back while another one did, and takes over from it: the receiver has just
+    failed, so one step of this one's own schedule later, the first if it was never attempted."""
+    attempts = max(delivery.attempts - delivery.earlier_attempts, 1)
+    return next_attempt_at(delivery_id=delivery.id, failed_at=failed_at, attempts=attempts, delays=delays) or failed_at
+
+
 def _after_failure(
     tried: Delivery, response: WebhookResponse, verdict: Verdict, *, delays: tuple[timedelta, ...]
 ) -> Delivery:

@@ -94,9 +94,9 @@ class DeliveryRepository(Protocol):
         """Every other waiting delivery of it owes no ticket (`ticket_at` null, none sent); answers how many."""
         ...
 
-    def pull_forward(self, webhook_id: UUID, at: datetime, *, limit: int) -> int:
-        """The first `limit` waiting deliveries of it, by position, that have no ticket out and owe none before `at`,
-        owe one at `at`; answers how many."""
+    def let_in(self, webhook_id: UUID, at: datetime, *, limit: int) -> int:
+        """The first `limit` waiting deliveries of it, by position, that owe no ticket because they were held back, owe
+        one at `at`; answers how many. One that has a moment of its own keeps it."""
         ...
 
 
@@ -105,6 +105,10 @@ class EventLog(Protocol):
 
     def events(self, ids: Sequence[UUID]) -> list[Event]:
         """By number; an id without a numbered row is left out."""
+        ...
+
+    def last_number(self) -> int:
+        """The last number given; 0 before the first."""
         ...
 
     def events_after(self, number: int, limit: int) -> list[Event]:

@@ -33,6 +33,15 @@ def signature(secrets: Sequence[str], *, message_id: str, timestamp: datetime, b
     return " ".join(f"v1,{_sign(secret, signed)}" for secret in secrets)
 
 
+def signed_headers(secrets: Sequence[str], *, message_id: str, timestamp: datetime, body: bytes) -> dict[str, str]:
+    return {
+        "content-type": "application/json",
+        "webhook-id": message_id,
+        "webhook-timestamp": str(int(timestamp.timestamp())),
+        "webhook-signature": signature(secrets, message_id=message_id, timestamp=timestamp, body=body),
+    }
+
+
 def verify(
     secrets: Sequence[str],
     headers: Mapping[str, str],

@@ -43,6 +43,8 @@ job_runs = Table(
     Column("progress_total", BigInteger),
     Column("progress_text", Text, nullable=False),
     Column("tries", Integer, nullable=False),
+    Column("deaths", Integer, nullable=False),
+    Column("message", Text),
     Column("waits_for", Key),
     Column("merged_into", Uuid),
     Column("ticket_at", Moment),

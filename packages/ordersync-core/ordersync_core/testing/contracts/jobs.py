@@ -61,13 +61,15 @@ class JobsContract(DatabasesContract):
             assert uow.definitions.due(NOON, 2) == [late, later]
             assert uow.definitions.due(NOON - HOUR, 10) == []
 
-    def test_saving_definitions_replaces_them(self, databases: Databases) -> None:
+    def test_moving_definitions_on_writes_their_next_moment_and_nothing_else(self, databases: Databases) -> None:
         definitions = [a_definition() for _ in range(60)]
         define(databases, *definitions)
-        moved = [evolve(definition, next_due=NOON + HOUR, parameters={}) for definition in definitions[:55]]
+        moments = [None, *(NOON + number * HOUR for number in range(54))]
+        moved = [evolve(d, next_due=moment) for d, moment in zip(definitions[:55], moments, strict=True)]
         with open_admin(databases) as uow:
-            uow.definitions.save(moved)
-            uow.definitions.save([])
+            uow.definitions.move_on([evolve(definition, parameters={}, administration=BETA) for definition in moved])
+            uow.definitions.move_on([])
+            uow.definitions.move_on([a_definition()])
             uow.commit()
 
         assert sorted(databases.admin_queries().definitions(ALPHA), key=lambda d: d.id) == sorted(
@@ -92,7 +94,7 @@ class JobsContract(DatabasesContract):
                 hesitate()
                 runs = [a_run(definition_id=definition.id, due_at=definition.next_due) for definition in due]
                 added: list[JobRun] = uow.runs.add(runs)
-                uow.definitions.save([evolve(definition, next_due=NOON + HOUR) for definition in due])
+                uow.definitions.move_on([evolve(definition, next_due=NOON + HOUR) for definition in due])
                 uow.commit()
                 return added
 
@@ -120,6 +122,8 @@ class JobsContract(DatabasesContract):
             heartbeat_at=NOON + 2 * SECOND,
             progress=Progress(done=5, total=10, text="items read"),
             tries=2,
+            deaths=1,
+            message="a send id",
             waits_for="flow:item",
             merged_into=new_id(),
             tickets=3,

@@ -297,6 +297,7 @@ class OutboxContract(DatabasesContract):
             assert [event.number for event in log.events_after(1, 10)] == [2, 3]
             assert [event.number for event in log.events_after(0, 2)] == [1, 2]
             assert log.events_after(3, 10) == []
+            assert log.last_number() == 3
 
     def test_the_event_log_gives_the_bodies(self, databases: Databases) -> None:
         with databases.unit_of_work(context(triggered_by="auth0|7", traceparent="00-a-b-01")) as uow:

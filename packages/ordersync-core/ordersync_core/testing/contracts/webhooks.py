@@ -445,25 +445,28 @@ class DeliveriesContract(DatabasesContract):
         held = [evolve(delivery, ticket_at=None, tickets=0) for delivery in others]
         assert queries(databases).deliveries(webhook.id, PageRequest()).rows == [probe, done, *held]
 
-    def test_the_first_ones_are_pulled_forward(self, databases: Databases) -> None:
+    def test_the_first_ones_that_were_held_back_are_let_in(self, databases: Databases) -> None:
         webhook = a_webhook()
         add(databases, webhook)
         out = a_delivery(webhook, 1, tickets=1, ticket_at=NOON + MINUTE)
         due = a_delivery(webhook, 2, ticket_at=NOON - MINUTE)
-        held = a_delivery(webhook, 3, ticket_at=None)
-        later = a_delivery(webhook, 4, ticket_at=NOON + MINUTE)
-        last = a_delivery(webhook, 5, ticket_at=None)
-        deliver(databases, last, later, held, due, out)
+        first = a_delivery(webhook, 3, ticket_at=None)
+        later = a_delivery(webhook, 4, attempts=1, ticket_at=NOON + MINUTE)
+        second = a_delivery(webhook, 5, attempts=1, ticket_at=None)
+        done = a_delivery(webhook, 6, state=DeliveryState.DELIVERED, ticket_at=None)
+        last = a_delivery(webhook, 7, ticket_at=None)
+        deliver(databases, last, done, second, later, first, due, out)
 
         with open_tenant(databases) as uow:
-            assert uow.deliveries.pull_forward(webhook.id, NOON, limit=2) == 2
+            assert uow.deliveries.let_in(webhook.id, NOON, limit=2) == 2
             uow.commit()
 
-        pulled = [evolve(delivery, ticket_at=NOON) for delivery in (held, later)]
-        assert queries(databases).deliveries(webhook.id, PageRequest()).rows == [out, due, *pulled, last]
+        first, second = (evolve(delivery, ticket_at=NOON) for delivery in (first, second))
+        rows = queries(databases).deliveries(webhook.id, PageRequest()).rows
+        assert rows == [out, due, first, later, second, done, last]
         with open_tenant(databases) as uow:
-            assert uow.deliveries.pull_forward(webhook.id, NOON, limit=10) == 1
-            assert uow.deliveries.pull_forward(new_id(), NOON, limit=10) == 0
+            assert uow.deliveries.let_in(webhook.id, NOON, limit=10) == 1
+            assert uow.deliveries.let_in(new_id(), NOON, limit=10) == 0
 
     def test_no_attempt_is_lost(self, databases: Databases) -> None:
         webhook = a_webhook()

@@ -16,7 +16,7 @@ from ordersync_core.testing.memory.items import MemoryItemQueries
 from ordersync_core.testing.memory.jobs import MemoryJobQueries
 from ordersync_core.testing.memory.locks import Locks
 from ordersync_core.testing.memory.outbox import FEED, THE_FEED, MemoryEventQueries
-from ordersync_core.testing.memory.transaction import MemoryDatabase, Table
+from ordersync_core.testing.memory.transaction import MemoryDatabase, Observe, Table
 from ordersync_core.testing.memory.unit_of_work import MemoryAdminUnitOfWork, MemoryUnitOfWork
 from ordersync_core.testing.memory.webhooks import MemoryWebhookQueries
 
@@ -51,17 +51,20 @@ class MemoryAdminQueries(MemoryAdministrationQueries, MemoryJobQueries):
 class MemoryTenantDatabases:
     """The databases of the administrations.
 
-    one_writer: as for `MemoryDatabases`.
+    one_writer, observe: as for `MemoryDatabases`.
     """
 
-    def __init__(self, locks: Locks, *, one_writer: bool = False) -> None:
+    def __init__(self, locks: Locks, *, one_writer: bool = False, observe: Observe | None = None) -> None:
         self._locks = locks
         self._one_writer = one_writer
+        self._observe = observe
         self._databases: dict[str, MemoryDatabase] = {}
         self._migrated: set[str] = set()
 
     def create(self, code: str) -> None:
-        self._databases.setdefault(code, MemoryDatabase(code, self._locks, one_writer=self._one_writer))
+        if code not in self._databases:
+            database = MemoryDatabase(code, self._locks, one_writer=self._one_writer, observe=self._observe)
+            self._databases[code] = database
 
     def migrate(self, code: str) -> None:
         self._migrated.add(self._created(code).name)
@@ -113,6 +116,7 @@ class MemoryDatabases:
         raises.
     one_writer: False: rows are locked, as on Postgres. True: a unit of work has its database to itself, as on SQLite.
     locks: the one place where a unit of work waits for another one.
+    observe: told of each commit in any of the databases, before it is seen.
     """
 
     def __init__(
@@ -123,13 +127,14 @@ class MemoryDatabases:
         *,
         one_writer: bool = False,
         locks: Locks | None = None,
+        observe: Observe | None = None,
     ) -> None:
         self._clock = clock
         self._ids = ids
         self._on_commit = on_commit
         self.locks = locks or Locks()
-        self._admin = MemoryDatabase("the admin database", self.locks, one_writer=one_writer)
-        self.tenants = MemoryTenantDatabases(self.locks, one_writer=one_writer)
+        self.admin = MemoryDatabase("the admin database", self.locks, one_writer=one_writer, observe=observe)
+        self.tenants = MemoryTenantDatabases(self.locks, one_writer=one_writer, observe=observe)
 
     def add_tenant(self, code: str) -> None:
         """Its database alone, ready for use: no row in the admin database."""
@@ -142,10 +147,10 @@ class MemoryDatabases:
         return MemoryUnitOfWork(database, context, self._clock, ids=self._ids, on_commit=self._on_commit)
 
     def admin_unit_of_work(self, context: Context) -> MemoryAdminUnitOfWork:
-        return MemoryAdminUnitOfWork(self._admin, context, self._clock)
+        return MemoryAdminUnitOfWork(self.admin, context, self._clock)
 
     def queries(self, context: Context) -> MemoryQueries:
         return MemoryQueries(self.tenants.of(context.administration))
 
     def admin_queries(self) -> MemoryAdminQueries:
-        return MemoryAdminQueries(self._admin)
+        return MemoryAdminQueries(self.admin)

@@ -40,9 +40,11 @@ class MemoryJobDefinitionRepository:
                 found.append(definition)
         return found
 
-    def save(self, definitions: Sequence[JobDefinition]) -> None:
-        for definition in sorted(definitions, key=lambda definition: definition.id):
-            self._transaction.replace(DEFINITIONS, definition.id, _stored_definition(definition))
+    def move_on(self, definitions: Sequence[JobDefinition]) -> None:
+        for moved in sorted(definitions, key=lambda definition: definition.id):
+            kept = self._transaction.find(DEFINITIONS, moved.id)
+            if kept is not None:
+                self._transaction.replace(DEFINITIONS, moved.id, evolve(kept, next_due=moved.next_due))
 
     def delete(self, id: UUID) -> bool:
         return self._transaction.delete(DEFINITIONS, id)

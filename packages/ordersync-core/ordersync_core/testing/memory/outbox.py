@@ -95,6 +95,10 @@ class MemoryEventLog:
     def events(self, ids: Sequence[UUID]) -> list[Event]:
         return [_event(row) for row in self._numbered() if row.id in set(ids)]
 
+    def last_number(self) -> int:
+        feed = self._transaction.row(FEED, THE_FEED)
+        return 0 if feed is None else feed.last_number
+
     def events_after(self, number: int, limit: int) -> list[Event]:
         return [_event(row) for row in self._numbered() if _number(row) > number][:limit]
 

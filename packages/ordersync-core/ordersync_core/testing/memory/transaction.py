@@ -36,16 +36,22 @@ class Reader(Protocol):
     def rows(self, table: Table[K, V]) -> dict[K, V]: ...
 
 
+Observe = Callable[["MemoryDatabase", Mapping[str, Mapping[Any, Any]]], None]
+"""Told what a commit writes, by table and key, None for what it removes; the rows of before still stand."""
+
+
 class MemoryDatabase:
     """The committed rows.
 
     one_writer: whether a transaction excludes every other one from its beginning, as on SQLite.
+    observe: told of each commit; None: nobody is.
     """
 
-    def __init__(self, name: str, locks: Locks, *, one_writer: bool) -> None:
+    def __init__(self, name: str, locks: Locks, *, one_writer: bool, observe: Observe | None = None) -> None:
         self.name = name
         self.locks = locks
         self.one_writer = one_writer
+        self._observe = observe
         self._tables: dict[str, dict[Any, Any]] = defaultdict(dict)
         self._order = itertools.count(1)
         self._mutex = threading.RLock()
@@ -69,6 +75,8 @@ class MemoryDatabase:
 
     def apply(self, written: Mapping[str, Mapping[Any, Any]]) -> None:
         with self._mutex:
+            if self._observe is not None:
+                self._observe(self, {name: _without_marks(rows) for name, rows in written.items() if rows})
             for name, rows in written.items():
                 for key, value in rows.items():
                     if value is _GONE:
@@ -91,7 +99,14 @@ class Transaction:
         self._failed = False
         self._ended = False
         if database.one_writer:
+            self._begin_alone()
+
+    def _begin_alone(self) -> None:
+        try:
             self._acquire(_WRITER)
+        except BaseException:  # it may have been given while its thread was told to end
+            self.end()
+            raise
 
     def row(self, table: Table[K, V], key: K) -> V | None:
         """Without a lock."""
@@ -207,6 +222,10 @@ class Transaction:
             raise RuntimeError("the unit of work has ended: open another one")
         if self._failed:
             raise ChangedMeanwhile("the transaction has failed before: nothing of it can be kept")
+
+
+def _without_marks(rows: Mapping[Any, Any]) -> dict[Any, Any]:
+    return {key: None if value is _GONE else value for key, value in rows.items()}
 
 
 def json_copy(value: Any) -> Any:

@@ -125,10 +125,10 @@ class MemoryDeliveryRepository:
             lambda d: evolve(d, ticket_at=None, tickets=0),
         )
 
-    def pull_forward(self, webhook_id: UUID, at: datetime, *, limit: int) -> int:
+    def let_in(self, webhook_id: UUID, at: datetime, *, limit: int) -> int:
         return self._change(
             webhook_id,
-            lambda d: _is_waiting(d) and not _is_out(d) and (d.ticket_at is None or d.ticket_at > at),
+            lambda d: _is_waiting(d) and d.ticket_at is None,
             lambda d: evolve(d, ticket_at=at),
             limit=limit,
         )

@@ -88,6 +88,8 @@ def _jobs() -> None:
         sa.Column("progress_total", sa.BigInteger),
         sa.Column("progress_text", sa.Text, nullable=False),
         sa.Column("tries", sa.Integer, nullable=False),
+        sa.Column("deaths", sa.Integer, nullable=False),
+        sa.Column("message", sa.Text),
         sa.Column("waits_for", Key),
         sa.Column("merged_into", Uuid),
         sa.Column("ticket_at", Moment),
