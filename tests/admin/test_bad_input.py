@@ -30,6 +30,8 @@ OPTION_VALUES = {
 NEED_NO_SETTINGS = {"demo", "sandbox exact-online", "webhooks listen"}
 """They bring settings of their own, or need none."""
 
+READING = {"connectors", "deliveries", "doctor", "executions", "list", "schedules", "show", "trace"}
+
 BROKEN_FILES = {
     "no header": "1,Teapot\n",
     "no description": "Code,Description\nT-1,Teapot\nT-2,\n",
@@ -115,6 +117,12 @@ def test_a_malformed_setting(
         return
     monkeypatch.setenv("ORDERSYNC_API_PORT", "eighty")
     assert "ORDERSYNC_API_PORT" in fails_with_one_line(arguments(path), capsys)
+
+
+@pytest.mark.parametrize("path", [path for path in COMMANDS if path[-1] in READING], ids=" ".join)
+def test_whoever_only_reads_makes_nothing(path: tuple[str, ...], tmp_path: Path) -> None:
+    run(arguments(path))
+    assert not (tmp_path / "state").exists()
 
 
 @EVERY

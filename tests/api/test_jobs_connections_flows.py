@@ -60,6 +60,9 @@ def test_runs_are_listed_the_newest_first(api: Site) -> None:
         ({"type": "ItemSync", "parameters": {"complete": "yes", "x": 1}}, ["/parameters/complete", "/parameters/x"]),
         ({"type": "ItemSelectiveSync"}, ["/parameters/codes"]),
         ({"type": "ItemSelectiveSync", "parameters": {"codes": ["A", " "]}}, ["/parameters/codes/1"]),
+        ({"type": "ItemSelectiveSync", "parameters": {"codes": []}}, ["/parameters/codes"]),
+        ({"type": "ItemSelectiveSync", "parameters": {"codes": ["A"] * 1_001}}, ["/parameters/codes"]),
+        ({"type": "ItemSelectiveSync", "parameters": {"codes": "A", "x": 1}}, ["/parameters/codes", "/parameters/x"]),
         ({"type": "ItemSync", "administration": "beta"}, ["/administration"]),
         ({"type": "ItemSync", "parameters": {"administration": "beta"}}, ["/parameters/administration"]),
         ({"type": "ItemSync", "parameters": []}, ["/parameters"]),
@@ -181,6 +184,14 @@ def test_a_flow_that_cannot_work_is_refused(api: Site) -> None:
         "/guard/floor",
         "/guard/ratio",
     ]
+    for guard, expected in (
+        ({"floor": -1}, ["/guard/floor"]),
+        ({"ratio": "1.01"}, ["/guard/ratio"]),
+        ({"ratio": "NaN"}, ["/guard/ratio"]),
+        ({"floor": -1, "ratio": "-0.01"}, ["/guard/floor", "/guard/ratio"]),
+    ):
+        body = {"connection_id": connection, "guard": guard}
+        assert pointers(api.call("PUT", "/v1/flows/item", json=body)) == expected
     refused = api.call("PUT", "/v1/flows/item", json={"connection_id": connection, "aspects": ["colour"]})
     assert refused.status_code == 422
     for kind in ("customer", "x", "item%2F"):

@@ -463,11 +463,9 @@ def parks_the_webhooks_of_others(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(MemoryDeliveryRepository, "park", park_all)
 
 
-def pulls_everything_forward(patch: pytest.MonkeyPatch) -> None:
-    pull = MemoryDeliveryRepository.pull_forward
-    patch.setattr(
-        MemoryDeliveryRepository, "pull_forward", lambda self, id, at, *, limit: pull(self, id, at, limit=10_000)
-    )
+def lets_everything_in(patch: pytest.MonkeyPatch) -> None:
+    let_in = MemoryDeliveryRepository.let_in
+    patch.setattr(MemoryDeliveryRepository, "let_in", lambda self, id, at, *, limit: let_in(self, id, at, limit=10_000))
 
 
 def leaves_deliveries_of_a_deleted_webhook(patch: pytest.MonkeyPatch) -> None:
@@ -705,7 +703,7 @@ def seals_nothing(patch: pytest.MonkeyPatch) -> None:
         (gives_a_position_twice, DeliveriesContract, "a_position_is_given_once"),
         (replaces_deliveries_that_are_there, DeliveriesContract, "one_that_stands_there_already_stays_as_it_is"),
         (parks_the_webhooks_of_others, DeliveriesContract, "parking_takes_what_waits"),
-        (pulls_everything_forward, DeliveriesContract, "the_first_ones_are_pulled_forward"),
+        (lets_everything_in, DeliveriesContract, "the_first_ones_that_were_held_back_are_let_in"),
         (leaves_deliveries_of_a_deleted_webhook, WebhooksContract, "a_deleted_webhook_takes_its_deliveries_along"),
         (forgets_the_keys_seen, RawRecordsContract, "what_was_not_seen_is_missing"),
         (remembers_the_keys_seen, RawRecordsContract, "what_was_seen_is_forgotten_with_the_block"),

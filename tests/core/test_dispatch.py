@@ -11,7 +11,7 @@ from attrs import evolve
 from ordersync_core.dispatch import handle_events, resubmit, start_command
 from ordersync_core.jobs.commands import CancelRun
 from ordersync_core.jobs.handlers import cancel_run, start_run
-from ordersync_core.jobs.model import JobType, RunState
+from ordersync_core.jobs.model import JobType, Progress, RunState
 from ordersync_core.kernel.errors import (
     ChangedMeanwhile,
     Conflict,
@@ -65,10 +65,10 @@ class TestStartCommand:
             ),
             ("ItemSync", {"codes": ["A"]}, ["/parameters/codes"]),
             ("ItemSelectiveSync", {}, ["/parameters/codes"]),
-            ("ItemSelectiveSync", {"codes": []}, ["/parameters"]),
+            ("ItemSelectiveSync", {"codes": []}, ["/parameters/codes"]),
             ("ItemSelectiveSync", {"codes": "A"}, ["/parameters/codes"]),
             ("ItemSelectiveSync", {"codes": ["A", "", 7]}, ["/parameters/codes/1", "/parameters/codes/2"]),
-            ("ItemSelectiveSync", {"codes": [str(n) for n in range(1_001)]}, ["/parameters"]),
+            ("ItemSelectiveSync", {"codes": [str(n) for n in range(1_001)]}, ["/parameters/codes"]),
         ],
     )
     def test_parameters_that_do_not_fit_are_all_named(
@@ -103,6 +103,17 @@ class TestRunJob:
         run = site.worked(site.start("ItemSelectiveSync", codes=["B", "X"]))
         assert run.state is RunState.SUCCEEDED
         assert list(site.names()) == ["B"]
+
+    def test_of_named_codes_it_tells_how_many_there_are(self, site: Site) -> None:
+        run_id = site.start("ItemSelectiveSync", codes=["A", "B", "X"])
+        site.shelf.before_page = raising(TemporaryFailure("away"), at_page=1)
+        assert site.worked(run_id).progress == Progress(done=1, total=3, text="items read")
+        site.shelf.before_page = lambda number: None
+        site.pass_time(MINUTE)
+        assert site.worked(run_id).progress == Progress(done=2, total=3, text="items read")
+
+    def test_of_changes_nobody_knows_how_many_there_are(self, site: Site) -> None:
+        assert site.worked(site.start()).progress == Progress(done=3, total=None, text="items read")
 
     def test_with_what_it_was_asked_to_do_besides(self, site: Site) -> None:
         site.worked(site.start())

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 from attrs import field, fields, frozen
 
@@ -146,16 +147,16 @@ class Settings:
 
     @property
     def admin_database_url(self) -> str:
-        return self.admin_database or f"sqlite:///{self.state.absolute()}/admin.db"
+        return self.admin_database or self._file_url("admin.db")
 
     @property
     def tenant_databases_url(self) -> str:
         """With `{code}` where the administration's code goes."""
-        return self.tenant_databases or f"sqlite:///{self.state.absolute()}/tenants/{{code}}.db"
+        return self.tenant_databases or self._file_url("tenants/{code}.db")
 
     @property
     def queues_url(self) -> str:
-        return self.queues or f"sqlite:///{self.state.absolute()}/queues.db"
+        return self.queues or self._file_url("queues.db")
 
     @property
     def blobs_folder(self) -> Path:
@@ -165,6 +166,9 @@ class Settings:
     @property
     def keys_folder(self) -> Path:
         return self.state / "keys"
+
+    def _file_url(self, name: str) -> str:
+        return f"sqlite:///{quote(str(self.state.absolute()))}/{name}"
 
 
 S = TypeVar("S", bound=Settings)

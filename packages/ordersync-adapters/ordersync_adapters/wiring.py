@@ -3,7 +3,7 @@
 import atexit
 from typing import Any
 
-from punq import Container
+from punq import Container, Scope
 
 from ordersync_adapters.blobs.file import FileBlobs
 from ordersync_adapters.queues.sql import SqlQueues, create_queue_tables
@@ -44,14 +44,15 @@ def register_adapters(container: Container, settings: Settings) -> None:
         TenantDatabases: tenants,
         WakeNotifier: notifier,
         Queues: SqlQueues(settings.queues_url),
-        Blobs: FileBlobs(settings.blobs_folder),
-        Secrets: FernetSecrets(_secret_keys(settings)),
         RetryPolicy: RetryPolicy(delays=settings.retry_delays),
         TargetPolicy: UrlTargetPolicy(settings.allow_private_targets),
         WebhookSender: AiohttpWebhookSender(clock, settings.allow_private_targets),
     }
     for port, adapter in adapters.items():
         container.register(port, instance=adapter)
+    # these make their folder or key file, which whoever needs neither must not
+    container.register(Blobs, factory=lambda: FileBlobs(settings.blobs_folder), scope=Scope.singleton)
+    container.register(Secrets, factory=lambda: FernetSecrets(_secret_keys(settings)), scope=Scope.singleton)
 
 
 def make_application(container: Container) -> Application:

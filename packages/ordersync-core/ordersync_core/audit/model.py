@@ -27,9 +27,6 @@ class AuditEntry:
 
 
 def audit_entry(notification: Notification, *, id: UUID, at: datetime, context: Context) -> AuditEntry:
-    after = notification.after or {}
-    if notification.effect is Effect.UPDATE:
-        after = {name: after[name] for name in notification.before}
     return AuditEntry(
         id=id,
         at=at,
@@ -39,5 +36,11 @@ def audit_entry(notification: Notification, *, id: UUID, at: datetime, context: 
         key=notification.key,
         effect=notification.effect,
         before=notification.before,
-        after=after,
+        after=audited_after(notification),
     )
+
+
+def audited_after(notification: Notification) -> Mapping[str, Any]:
+    """What an entry has for `after`: of an update, only what changed."""
+    after = notification.after or {}
+    return {name: after[name] for name in notification.before} if notification.effect is Effect.UPDATE else after

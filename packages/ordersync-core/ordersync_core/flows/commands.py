@@ -1,10 +1,11 @@
 from uuid import UUID
 
-from attrs import field, frozen, validators
+from attrs import Attribute, field, frozen
 
 from ordersync_core.flows.model import FlowKind, Guard
 from ordersync_core.items.model import ItemCode
 from ordersync_core.jobs.model import MAXIMUM_CODES
+from ordersync_core.kernel.errors import InvalidInput, Violation
 
 
 @frozen(kw_only=True)
@@ -29,9 +30,17 @@ class ItemSync:
     confirm_deletions: bool = False
 
 
+def _named(_: object, attribute: "Attribute[tuple[ItemCode, ...]]", codes: tuple[ItemCode, ...]) -> None:
+    if not 1 <= len(codes) <= MAXIMUM_CODES:
+        text = f"must name 1 to {MAXIMUM_CODES} items"
+        raise InvalidInput(f"{attribute.name} {text}", (Violation(f"/{attribute.name}", text),))
+
+
 @frozen(kw_only=True)
 class ItemSelectiveSync:
-    codes: tuple[ItemCode, ...] = field(validator=[validators.min_len(1), validators.max_len(MAXIMUM_CODES)])
+    """Run the item flow for these items alone. Raises InvalidInput for none, or for more than 1,000."""
+
+    codes: tuple[ItemCode, ...] = field(validator=_named)
 
 
 @frozen(kw_only=True)

@@ -22,7 +22,16 @@ from ordersync_core.flows.model import (
     Step,
     deletions_allowed,
 )
-from ordersync_core.flows.plan import Plan, build, codes_claimed, codes_touched, detect, latest, plan, refuse_taken_codes
+from ordersync_core.flows.plan import (
+    Plan,
+    build,
+    codes_claimed,
+    codes_touched,
+    detect,
+    latest,
+    plan,
+    refuse_taken_codes,
+)
 from ordersync_core.flows.ports import FlowReads, FlowsUnitOfWork, ItemMapping, KeysSeen, Mappings, RawRepository
 from ordersync_core.items.model import ItemCode, delete
 from ordersync_core.jobs.model import Progress
@@ -222,18 +231,27 @@ def _read(
         if execution.complete_read
         else nullcontext(None)
     )
-    all_told_apart = True
+    all_told_apart, read = True, 0
     with seen_keys as seen:
         for batch in batches(stream, BATCH):
             execution = _apply(run, execution, batch, uows=uows, clock=clock)
             all_told_apart = all_told_apart and not batch.broken
             if seen is not None:
                 seen.add([record.key for record in batch.records])
-            progress.tell(Progress(done=execution.counts.read, text=f"{entity}s read"))
+            read += len(batch.records) + len(batch.broken)
+            progress.tell(_progress(run, execution, read))
         # An entry that cannot be told apart may be any of the records that seem to be missing.
         if seen is not None and all_told_apart:
             _drop_missing(run, seen, uows=uows)
     return execution
+
+
+def _progress(run: _Run, execution: Execution, read: int) -> Progress:
+    """Of named records all are read again when a run goes on; of changes, and of everything, what is left."""
+    text = f"{run.flow.kind.value}s read"
+    if run.command.codes is None:
+        return Progress(done=execution.counts.read, text=text)
+    return Progress(done=read, total=len(run.command.codes), text=text)
 
 
 def batches(pages: Iterable[SourcePage], size: int) -> Iterator[SourcePage]:

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from attrs import evolve, field, frozen
 
+from ordersync_core.kernel.errors import InvalidInput, Violation
 from ordersync_core.kernel.moments import rfc3339
 
 
@@ -20,10 +21,24 @@ class FlowKind(StrEnum):
 
 @frozen(kw_only=True)
 class Guard:
-    """How many deletions one run may apply without a person's confirmation: max(floor, ratio x known)."""
+    """How many deletions one run may apply without a person's confirmation: max(floor, ratio x known).
+
+    Raises:
+        InvalidInput: the floor is below 0, or the ratio is no share from 0 to 1.
+    """
 
     floor: int = 10
     ratio: Decimal = Decimal("0.10")
+
+    def __attrs_post_init__(self) -> None:
+        violations = []
+        if self.floor < 0:
+            violations.append(Violation("/floor", "must be at least 0"))
+        if not (self.ratio.is_finite() and 0 <= self.ratio <= 1):
+            violations.append(Violation("/ratio", "must be a share from 0 to 1, such as 0.10"))
+        if violations:
+            rules = "; ".join(f"{violation.pointer[1:]} {violation.message}" for violation in violations)
+            raise InvalidInput(f"of the guard {rules}", tuple(violations))
 
     def allows(self, deletions: int, *, known: int) -> bool:
         return deletions <= max(Decimal(self.floor), self.ratio * known)

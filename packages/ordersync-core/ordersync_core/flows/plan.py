@@ -94,8 +94,8 @@ def build(records: Sequence[RawRecord], mapping: ItemMapping, settings: Mapping[
 
 
 def codes_claimed(drafts: Drafts) -> list[ItemCode]:
-    """The codes of which it must be asked who holds them: a record that is built into its own code again holds it, unless
-    the source had dropped it meanwhile."""
+    """The codes of which it must be asked who holds them. A record that is built into its own code again holds it,
+    unless the source had dropped it meanwhile."""
     return [draft.code for record, draft in drafts.built if record.known.code != draft.code or record.known.dropped]
 
 

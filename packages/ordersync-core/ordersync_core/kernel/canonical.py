@@ -14,6 +14,9 @@ from typing import Any
 import orjson
 
 _BEYOND_ORJSON = 2**63
+_SMALLEST, _GREATEST = 1e-4, 1e15
+"""Between them orjson writes a float that is no whole number with all its digits, and without an exponent."""
+
 _SPELLED_ONE_WAY = frozenset((str, bool, type(None)))
 """Types that orjson spells as we do, but for the normal form of texts."""
 
@@ -33,9 +36,15 @@ def content_hash(value: Any) -> str:
 
 def _spelled(value: Any) -> Any:
     """The value with numbers and moments as they are to be written."""
-    if type(value) in _SPELLED_ONE_WAY or isinstance(value, str):
+    kind = type(value)
+    if kind in _SPELLED_ONE_WAY:
         return value
-    if isinstance(value, int) and abs(value) < _BEYOND_ORJSON:
+    if kind is dict:
+        strange = {key: _spelled(entry) for key, entry in value.items() if type(entry) not in _SPELLED_ONE_WAY}
+        return value | strange if strange else value
+    if kind is float and _SMALLEST <= abs(value) < _GREATEST and not value.is_integer():
+        return value
+    if isinstance(value, str) or (isinstance(value, int) and abs(value) < _BEYOND_ORJSON):
         return value
     if isinstance(value, int | float | Decimal):
         return orjson.Fragment(_number(value))
@@ -43,7 +52,7 @@ def _spelled(value: Any) -> Any:
         # as no JSON value begins, so that nothing else is spelled like it
         return orjson.Fragment(f"@{value.astimezone(UTC).isoformat()}")
     if isinstance(value, Mapping):
-        return {key: entry if type(entry) in _SPELLED_ONE_WAY else _spelled(entry) for key, entry in value.items()}
+        return _spelled(dict(value))
     return [_spelled(entry) for entry in value]
 
 

@@ -8,7 +8,15 @@ from typing import Any, Final
 import orjson
 from attrs import define, evolve, field, frozen
 
-from ordersync_core.connections.ports import ConnectorDescription, SourcePage, SourceRecord, Tombstone
+from ordersync_core.connections.model import TokenSet
+from ordersync_core.connections.ports import (
+    ConnectorDescription,
+    ConsentLost,
+    OpenConnection,
+    SourcePage,
+    SourceRecord,
+    Tombstone,
+)
 from ordersync_core.items.model import Item, ItemCode
 from ordersync_core.kernel.errors import InvalidInput
 from ordersync_core.kernel.localised import localised_text
@@ -55,11 +63,43 @@ class Catalogue:
         return {row.code: row.name for row in self.rows.values() if not row.deleted and row.name is not None}
 
 
+ACCESS_LASTS: Final = timedelta(minutes=10)
+
+
+@define(eq=False)
+class AuthorisationServer:
+    """Gives pairs of tokens; a refresh token is good for one use.
+
+    spent: how often one was presented that had been used before.
+    """
+
+    scheduler: Scheduler
+    given: int = 0
+    spent: int = 0
+
+    def give(self) -> TokenSet:
+        self.given += 1
+        now = self.scheduler.now
+        return TokenSet(
+            access_token=f"access {self.given}",
+            refresh_token=f"refresh {self.given}",
+            obtained_at=now,
+            expires_at=now + ACCESS_LASTS,
+        )
+
+    def refresh(self, tokens: TokenSet) -> TokenSet:
+        if tokens.refresh_token != f"refresh {self.given}":
+            self.spent += 1
+            raise ConsentLost("the refresh token was used before")
+        return self.give()
+
+
 @define(eq=False)
 class CatalogueSource:
     catalogue: Catalogue
     scheduler: Scheduler
     random: Random
+    access_token: Callable[[], str]
 
     def pages(self, cursor: Mapping[str, Any] | None) -> Iterator[SourcePage]:
         version = 0 if cursor is None else int(cursor["version"])
@@ -82,6 +122,7 @@ class CatalogueSource:
 
     def _take_time(self) -> None:
         """Mostly quick; sometimes longer than a lease lasts."""
+        self.access_token()
         self.scheduler.sleep(timedelta(seconds=self.random.choice((0.1, 0.2, 0.5, 2.0, 45.0))))
 
 
@@ -93,7 +134,10 @@ def _record(row: Row) -> SourceRecord:
 class CatalogueConnector:
     """Connectors and mappings at once: there is one external system."""
 
-    source_of: CatalogueSource
+    catalogue: Catalogue
+    server: AuthorisationServer
+    scheduler: Scheduler
+    random: Random
     description: ConnectorDescription = ConnectorDescription(
         name=CONNECTOR, title="Simulated", settings_schema={}, secrets_schema={}, entities={"item": ("name",)}
     )
@@ -106,8 +150,18 @@ class CatalogueConnector:
 
     def check(self, settings: Mapping[str, Any], secret_settings: Mapping[str, Any]) -> None: ...
 
-    def source(self, *_: Any) -> CatalogueSource:
-        return self.source_of
+    def consent_url(self, *_: Any, state: str, redirect_uri: str) -> str:
+        return f"{redirect_uri}?state={state}"
+
+    def exchange(self, *_: Any, **__: Any) -> TokenSet:
+        return self.server.give()
+
+    def refresh(self, *_: Any, tokens: TokenSet, now: datetime) -> TokenSet:
+        self.scheduler.sleep(timedelta(seconds=self.random.choice((0.1, 0.3, 20.0))))
+        return self.server.refresh(tokens)
+
+    def source(self, entity: str, connection: OpenConnection) -> CatalogueSource:
+        return CatalogueSource(self.catalogue, self.scheduler, self.random, connection.access_token)
 
     def item(self, _: str) -> Any:
         return item_of

@@ -55,6 +55,7 @@ def check(world: World, administrations: Sequence[str]) -> None:
         _same_bytes_on_every_attempt(world, database)
         _receivers_hold_what_is_stored(world, database)
     _items_equal_the_source(world, world.databases.tenants.of(administrations[0]))
+    _refresh_tokens_were_used_once(world)
     _runs_came_to_an_end(world)
     _due_moments_are_covered(world)
 
@@ -120,6 +121,12 @@ def _items_equal_the_source(world: World, database: MemoryDatabase) -> None:
         raise Broken(
             "P1", f"{len(refused)} rows cannot be mapped and {len(database.rows(QUARANTINE))} are in quarantine"
         )
+
+
+def _refresh_tokens_were_used_once(world: World) -> None:
+    """One that was presented twice was so by who found a renewal without its result; somebody died or failed then."""
+    if world.authorisation.spent > len(world.met):
+        raise Broken("P3", f"{world.authorisation.spent} refresh tokens were presented a second time without need")
 
 
 def _runs_came_to_an_end(world: World) -> None:

@@ -47,6 +47,8 @@ def run_seed(seed: int, *, scenario: Scenario = whole_system, kept: Sequence[int
         promise, what = broken.promise, str(broken)
     except Exception as error:
         promise, what = type(error).__name__, f"{type(error).__name__}: {error}"
+    finally:
+        world.end()
     return Outcome(
         seed=seed,
         kept=places,

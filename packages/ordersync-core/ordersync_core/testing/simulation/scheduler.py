@@ -82,6 +82,11 @@ class Scheduler:
             actor.strand.parent = getcurrent()
             actor.strand.throw(Crashed)
 
+    def end(self) -> None:
+        """Everybody ends where they stand. A strand that is left suspended keeps all it has seen in memory for ever."""
+        for actor in list(self._actors):
+            self.stop(actor)
+
     def give_way(self) -> None:
         """Let the others have a turn."""
         if self._current is not None:

@@ -8,9 +8,9 @@ from typing import Any, Final
 from uuid import UUID
 
 from ordersync_core.dispatch import handle_events, run_job
-from ordersync_core.jobs.commands import EnqueueDue, SendOwedRuns
-from ordersync_core.jobs.handlers import enqueue_due, send_owed_runs
-from ordersync_core.jobs.model import RunState
+from ordersync_core.jobs.commands import EnqueueDue, FindFailed, SendOwedRuns
+from ordersync_core.jobs.handlers import enqueue_due, find_failed, send_owed_runs
+from ordersync_core.jobs.model import JobRun, RunState
 from ordersync_core.kernel.clock import Clock
 from ordersync_core.kernel.context import Context
 from ordersync_core.kernel.errors import (
@@ -229,25 +229,36 @@ def run_one_job(process: Process, holder: str) -> bool:
     claims = queue.claim(1)
     if not claims:
         return False
-    claim, envelope = claims[0], _envelope(claims[0])
+    claim = claims[0]
     heartbeat: Heartbeat = process.application.resolve(Heartbeat)
-    run = None
     try:
         with heartbeat.every(RENEW_EVERY, _renewing(queue, claims)):
-            run = run_job(
-                process.application, envelope.id, holder=holder, heartbeat=heartbeat, context=envelope.context
-            )
+            run = _run(process, claim, holder, heartbeat)
     except Stopping:
         _settle(lambda: queue.abandon(claims))
         return True
     except LeaseLost:
-        pass
+        run = None
     if run is not None and run.state is RunState.FAILED:
         reason = str(run.reason)
         _settle(lambda: queue.dead_letter(claim, reason="JobFailed", description=reason))
     else:
         _settle(lambda: queue.complete(claims))
     return True
+
+
+def _run(process: Process, claim: Claim, holder: str, heartbeat: Heartbeat) -> JobRun | None:
+    envelope, message = _envelope(claim), claim.message.send_id
+    run = run_job(
+        process.application,
+        envelope.id,
+        holder=holder,
+        heartbeat=heartbeat,
+        context=envelope.context,
+        message=message,
+        deaths=claim.deaths,
+    )
+    return run or process.application.run(find_failed, FindFailed(id=envelope.id, message=message), envelope.context)
 
 
 def _settle(settle: Callable[[], object]) -> None:

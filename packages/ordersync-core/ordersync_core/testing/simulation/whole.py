@@ -7,11 +7,18 @@ from functools import partial
 from random import Random
 from typing import Any, Final
 from unittest.mock import patch
+from uuid import UUID
 
 from attrs import define, field
 
-from ordersync_core.connections.commands import CreateConnection
-from ordersync_core.connections.handlers import create_connection
+from ordersync_core.connections.commands import BeginAuthorisation, CompleteAuthorisation, CreateConnection
+from ordersync_core.connections.handlers import (
+    begin_authorisation,
+    create_connection,
+    store_authorisation,
+    take_authorisation_state,
+)
+from ordersync_core.connections.model import ConnectionState
 from ordersync_core.dispatch import resubmit
 from ordersync_core.flows import handlers as flow_handlers
 from ordersync_core.flows.commands import SetUpFlow
@@ -29,6 +36,7 @@ from ordersync_core.kernel.errors import NotFound
 from ordersync_core.kernel.localised import localised_text
 from ordersync_core.messaging import handlers as messaging_handlers
 from ordersync_core.messaging.envelope import QUEUED_JOBS, QUEUES
+from ordersync_core.testing.memory.connections import CONNECTIONS
 from ordersync_core.testing.memory.webhooks import DELIVERIES, WEBHOOKS
 from ordersync_core.testing.simulation import rest, shells
 from ordersync_core.testing.simulation.invariants import Broken
@@ -102,6 +110,7 @@ class _System:
         connection = application.run(
             create_connection, CreateConnection(connector=CONNECTOR, name="Source", settings={}), context
         )
+        _consent(application, connection.id)
         application.run(set_up_flow, SetUpFlow(kind=FlowKind.ITEM, connection_id=connection.id), context)
         definition = CreateJobDefinition(type=JobType.ITEM_SYNC, cron="*/10 * * * *", time_zone="Europe/Amsterdam")
         application.run(create_job_definition, definition, context)
@@ -143,7 +152,10 @@ class _System:
             raise Broken("P1", f"it does not come to rest: {rest.what_waits(world, (ALPHA, BETA))}")
 
     def _mend(self, application: Application) -> None:
-        """What a person does about what needs one: dead letters are resubmitted, webhooks enabled."""
+        """What a person does about what needs one: consent anew, webhooks enabled, dead letters resubmitted."""
+        for connection in self.world.databases.tenants.of(ALPHA).rows(CONNECTIONS).values():
+            if connection.state is ConnectionState.NEEDS_CONSENT:
+                _consent(application, connection.id)
         for code in (ALPHA, BETA):
             for webhook in self.world.databases.tenants.of(code).rows(WEBHOOKS).values():
                 if webhook.state is WebhookState.DISABLED:
@@ -229,6 +241,15 @@ class _System:
                 name = None if random.random() < 0.1 else f"Item {number}, {random.randint(1, 99)}"
                 self.world.catalogue.put(f"key-{number}", f"S-{number}", name)
         self.pending -= 1
+
+
+def _consent(application: Application, connection_id: UUID) -> None:
+    context = _as_of("operator", ALPHA)
+    begin = BeginAuthorisation(connection_id=connection_id, redirect_uri="https://here.example/callback")
+    url = application.run(begin_authorisation, begin, context)
+    answer = CompleteAuthorisation(state=UUID(url.partition("state=")[2]), code="consented")
+    state = application.run(take_authorisation_state, answer, _as_of("operator", None))
+    application.run(store_authorisation, (state, answer.code), context)
 
 
 def _as_of(who: str, administration: str | None) -> Context:

@@ -30,9 +30,9 @@ from ordersync_core.testing.simulation.faults import ANYWHERE, Fault, Kind, endp
 from ordersync_core.testing.simulation.invariants import Written, check_commit
 from ordersync_core.testing.simulation.monitors import Claims, Deliveries, MonitoredQueues
 from ordersync_core.testing.simulation.outside import (
+    AuthorisationServer,
     Catalogue,
     CatalogueConnector,
-    CatalogueSource,
     Endpoint,
     Network,
     Outage,
@@ -60,6 +60,7 @@ class World:
     databases: MemoryDatabases = field(init=False)
     queues: MemoryQueues = field(init=False)
     catalogue: Catalogue = field(factory=Catalogue)
+    authorisation: AuthorisationServer = field(init=False)
     endpoints: dict[str, Endpoint] = field(factory=dict)
     processes: list[Process] = field(factory=list)
     visits: Counter[str] = field(factory=Counter)
@@ -89,7 +90,8 @@ class World:
         self.claims = Claims(self.scheduler)
         skews = [abs(fault.seconds) for fault in self.plan if fault.kind is Kind.CLOCK]
         self.deliveries = Deliveries(DELAYS, timedelta(seconds=2 * max(skews, default=0.0)))
-        connector = CatalogueConnector(CatalogueSource(self.catalogue, self.scheduler, self.random))
+        self.authorisation = AuthorisationServer(self.scheduler)
+        connector = CatalogueConnector(self.catalogue, self.authorisation, self.scheduler, self.random)
         network = Network(self.endpoints, self.scheduler, self.random, self._sent)
         self._shared = {
             Ids: ids,
@@ -141,6 +143,12 @@ class World:
     def _outlive(self, process: Process) -> None:
         self.scheduler.wait(lambda: not process.lives or not process.actors, timedelta(days=365))
         process.end()
+
+    def end(self) -> None:
+        """To be called when it has been looked at."""
+        for process in list(self.processes):
+            process.end()
+        self.scheduler.end()
 
     def is_anybody_due(self) -> bool:
         return any(moment <= self.scheduler.now for moment in self.databases.admin.rows(WAKE).values())
