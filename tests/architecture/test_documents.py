@@ -62,12 +62,13 @@ def test_the_walks_name_enough_to_be_followed() -> None:
 
 @cache
 def defined_in(file: Path) -> frozenset[str]:
-    """Functions and classes of a module, methods as `Class.method`; inherited ones are not among them."""
+    """Functions, classes and methods of a module, methods with and without their class; inherited ones are not among
+    them."""
     names = set[str]()
     for node in ast.parse(file.read_text()).body:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             names.add(node.name)
         if isinstance(node, ast.ClassDef):
-            methods = (n for n in node.body if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef))
-            names |= {f"{node.name}.{method.name}" for method in methods}
+            methods = [n.name for n in node.body if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)]
+            names |= {*methods, *(f"{node.name}.{method}" for method in methods)}
     return frozenset(names)
