@@ -1,6 +1,7 @@
 """What each command does when it works: for a person, with --json, and when there is nothing."""
 
 import io
+import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -488,6 +489,14 @@ def test_doctor_of_an_empty_folder(ordersync: CommandLine, tmp_path: Path, monke
 
 
 # all of them
+
+
+def test_reading_makes_no_keys(ordersync: CommandLine) -> None:
+    shutil.rmtree(ordersync.state / "keys")
+    for words in (["items", "list"], ["webhooks", "list"], ["connections", "list"], ["jobs", "list"]):
+        assert ordersync.json(*words, *A) == []
+    ordersync("doctor")
+    assert not (ordersync.state / "keys").exists()
 
 
 def test_every_command_is_seen_to_work_in_some_test() -> None:

@@ -23,27 +23,28 @@ def environment(state: Path, **settings: str) -> dict[str, str]:
     return {**kept, "ORDERSYNC_STATE": str(state), "ORDERSYNC_API_PORT": "0", **settings}
 
 
-def start(state: Path, *arguments: str, **settings: str) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
+@contextmanager
+def started(state: Path, *arguments: str, **settings: str) -> Iterator["subprocess.Popen[str]"]:
+    with subprocess.Popen(
         [sys.executable, "-m", "ordersync_api", *arguments],
         env=environment(state, **settings),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-    )
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 @contextmanager
 def running(state: Path) -> Iterator[tuple["subprocess.Popen[str]", str]]:
-    process = start(state)
-    assert process.stderr is not None
-    try:
+    with started(state) as process:
+        assert process.stderr is not None
         found = re.search(r"listening on (http://\S+)", process.stderr.readline())
         assert found, process.stderr.read()
         yield process, found[1]
-    finally:
-        process.kill()
-        process.communicate()
 
 
 def test_it_serves_until_it_is_asked_to_end(tmp_path: Path) -> None:
@@ -58,8 +59,10 @@ def test_it_serves_until_it_is_asked_to_end(tmp_path: Path) -> None:
         assert (process.returncode, errors) == (0, "")
 
 
-def one_line(process: "subprocess.Popen[str]") -> str:
-    output, errors = process.communicate(timeout=60)
+def one_line(state: Path, *arguments: str, **settings: str) -> str:
+    """What it says before it ends because it cannot start."""
+    with started(state, *arguments, **settings) as process:
+        output, errors = process.communicate(timeout=60)
     assert process.returncode == 1
     assert output == ""
     assert errors.count("\n") == 1, errors
@@ -78,15 +81,15 @@ def one_line(process: "subprocess.Popen[str]") -> str:
 def test_settings_that_make_no_sense_stop_it_with_one_line(
     tmp_path: Path, settings: dict[str, str], expected: str
 ) -> None:
-    assert expected in one_line(start(tmp_path, **settings))
+    assert expected in one_line(tmp_path, **settings)
 
 
 def test_a_taken_port_stops_it_with_one_line(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = str(other.getsockname()[1])
-        line = one_line(start(tmp_path, ORDERSYNC_API_PORT=port))
+        line = one_line(tmp_path, ORDERSYNC_API_PORT=port)
     assert f"cannot listen on 127.0.0.1 port {port}" in line
 
 
 def test_an_address_of_another_machine_stops_it_with_one_line(tmp_path: Path) -> None:
-    assert "cannot listen on 192.0.2.1" in one_line(start(tmp_path, "--host", "192.0.2.1"))
+    assert "cannot listen on 192.0.2.1" in one_line(tmp_path, "--host", "192.0.2.1")

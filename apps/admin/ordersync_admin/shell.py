@@ -19,6 +19,7 @@ from ordersync_core.kernel.application import Application
 from ordersync_core.kernel.context import Context
 from ordersync_core.kernel.errors import InvalidInput, NotFound, OrderSyncError
 from ordersync_core.kernel.ids import Ids
+from ordersync_core.kernel.paging import MAXIMUM_LIMIT
 from ordersync_core.webhooks.ports import WebhookRequest, WebhookResponse
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -78,11 +79,15 @@ class Shell:
     def context(self, administration: str | None = None) -> Context:
         """For the person at the terminal. Raises NotFound for an administration that does not exist."""
         if administration is not None:
-            queries: AdministrationQueries = self.application.databases.admin_queries()
-            if queries.administration(administration) is None:
-                raise NotFound(f"there is no administration {administration!r}; see 'ordersync administrations list'")
+            self.check_administration(administration)
         ids: Ids = self.application.resolve(Ids)
         return Context(administration=administration, triggered_by=f"cli:{_user()}", correlation_id=str(ids.new()))
+
+    def check_administration(self, code: str) -> None:
+        """Raises NotFound for an administration that does not exist."""
+        queries: AdministrationQueries = self.admin_queries
+        if queries.administration(code) is None:
+            raise NotFound(f"there is no administration {code!r}; see 'ordersync administrations list'")
 
     def queries(self, administration: str) -> Any:
         """All reads of that administration's database."""
@@ -117,6 +122,7 @@ administration_option = click.option(
     shell_complete=complete_administration,
     help="The administration's code.",
 )
+limit_option = click.option("--limit", type=click.IntRange(1, MAXIMUM_LIMIT), default=50, show_default=True)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for machines.")
 
 

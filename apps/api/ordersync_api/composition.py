@@ -1,13 +1,10 @@
 """Builds the API shell: the only module here that names adapters and knows the container."""
 
-from collections.abc import Sequence
-
 from punq import Container
 from starlette.applications import Starlette
 
-from ordersync_adapters.secrets.fernet import make_key_file
 from ordersync_adapters.tokens.verifier import make_verifier
-from ordersync_adapters.wiring import SECRET_KEY_FILE, make_application, register_adapters
+from ordersync_adapters.wiring import make_application, register_adapters, secret_keys
 from ordersync_api.app import build_app
 from ordersync_api.cursors import Cursors
 from ordersync_api.settings import ApiSettings
@@ -28,10 +25,6 @@ def compose(settings: ApiSettings) -> Starlette:
         folder=settings.keys_folder,
         clock=clock,
     )
-    return build_app(make_application(container), tokens=tokens, cursors=Cursors.of(_cursor_secrets(settings)))
-
-
-def _cursor_secrets(settings: ApiSettings) -> Sequence[bytes]:
-    """Those that all processes of a deployment share, and that are exchanged one after another."""
-    keys = settings.secret_keys or (make_key_file(settings.keys_folder / SECRET_KEY_FILE),)
-    return [key.encode() for key in keys]
+    # all processes of a deployment share these keys, and they are exchanged one after another
+    cursors = Cursors.of([key.encode() for key in secret_keys(settings)])
+    return build_app(make_application(container), tokens=tokens, cursors=cursors)

@@ -135,7 +135,7 @@ def _shape(media: str, kind: Any, schemas: Schemas) -> dict[str, Any]:
 
 def _response_headers(operation: Operation, status: int) -> dict[str, Any]:
     headers = {"X-Request-Id": "names the request in the log and in what it caused"}
-    if status == 201 or (status == 202 and operation.path == "/v1/job-runs"):
+    if status == 201 or (status == 202 and operation.creates):
         headers["Location"] = "where it is found"
     if operation.headers and status != 204:
         headers["ETag"] = "the version"
@@ -149,6 +149,4 @@ def _problems(operation: Operation) -> list[int]:
         found |= set(_BODY_PROBLEMS)
     if "If-Match" in operation.headers:
         found.add(412)
-    if operation.path == "/v1/events":
-        found.add(410)
-    return sorted(found)
+    return sorted(found | set(operation.refuses))

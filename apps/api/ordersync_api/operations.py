@@ -38,6 +38,8 @@ class Operation:
     takes, gives: media types of the request's body and of the answer.
     headers: request headers that have a meaning here, besides those of all operations.
     describes: the body's type for the description, where the endpoint takes it as plain JSON.
+    creates: a 202 names in Location what was created, as every 201 does.
+    refuses: for the description, statuses of refusals besides those of its method and its body.
     """
 
     method: str
@@ -51,6 +53,8 @@ class Operation:
     gives: tuple[str, ...] = (JSON,)
     headers: tuple[str, ...] = ()
     describes: Any = None
+    creates: bool = False
+    refuses: tuple[int, ...] = ()
     hints: Mapping[str, Any]
 
     @property

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Generic, TypeVar
 from uuid import UUID
 
 from attrs import frozen
@@ -14,6 +14,8 @@ from ordersync_core.items.model import Attachment, Image, ItemCode, RelatedUnit,
 from ordersync_core.jobs.model import JobType, Progress, RunState
 from ordersync_core.kernel.localised import LocalisedText
 from ordersync_core.webhooks.model import DeliveryState, EventTypePattern, WebhookState
+
+R = TypeVar("R")
 
 
 @frozen(kw_only=True)
@@ -37,6 +39,14 @@ class ProblemDocument:
     errors: tuple[Violation, ...] = ()
     oldest_number: int = 0
     next_after: str = ""
+
+
+@frozen(kw_only=True)
+class ListOf(Generic[R]):
+    """A page of a list. next: where to go on; null on the last page."""
+
+    data: tuple[R, ...]
+    next: str | None
 
 
 @frozen(kw_only=True)
@@ -64,12 +74,6 @@ class MembershipShown:
 
 
 @frozen(kw_only=True)
-class MembershipList:
-    data: tuple[MembershipShown, ...]
-    next: str | None
-
-
-@frozen(kw_only=True)
 class ItemShown:
     """An item. Null says that nothing is known."""
 
@@ -85,12 +89,6 @@ class ItemShown:
     stocks: tuple[Stock, ...]
     restock_orders: tuple[RestockOrder, ...]
     updated_at: datetime | None
-
-
-@frozen(kw_only=True)
-class ItemPage:
-    data: tuple[ItemShown, ...]
-    next: str | None
 
 
 @frozen(kw_only=True)
@@ -114,22 +112,10 @@ class WebhookShown:
 
 
 @frozen(kw_only=True)
-class WebhookWithSecret:
+class WebhookWithSecret(WebhookShown):
     """The only answer that ever holds the secret."""
 
-    id: UUID
-    url: str
-    event_types: tuple[EventTypePattern, ...]
-    state: WebhookState
-    disabled_because: str | None
-    last_position: int
     secret: str
-
-
-@frozen(kw_only=True)
-class WebhookPage:
-    data: tuple[WebhookShown, ...]
-    next: str | None
 
 
 @frozen(kw_only=True)
@@ -151,12 +137,6 @@ class DeliveryShown:
 
 
 @frozen(kw_only=True)
-class DeliveryPage:
-    data: tuple[DeliveryShown, ...]
-    next: str | None
-
-
-@frozen(kw_only=True)
 class AttemptShown:
     """status: of the receiver's answer; null when none came. response: the first 16 KiB of it, as text."""
 
@@ -169,19 +149,7 @@ class AttemptShown:
 
 
 @frozen(kw_only=True)
-class DeliveryWithAttempts:
-    id: UUID
-    webhook_id: UUID
-    event_id: UUID
-    event_type: str
-    event_number: int
-    position: int
-    state: DeliveryState
-    attempts: int
-    next_attempt_at: datetime | None
-    created_at: datetime
-    finished_at: datetime | None
-    reason: str | None
+class DeliveryWithAttempts(DeliveryShown):
     attempt_log: tuple[AttemptShown, ...]
 
 
@@ -238,12 +206,6 @@ class RunShown:
 
 
 @frozen(kw_only=True)
-class RunPage:
-    data: tuple[RunShown, ...]
-    next: str | None
-
-
-@frozen(kw_only=True)
 class DefinitionShown:
     """A scheduled job. next_due: null while it is disabled."""
 
@@ -253,12 +215,6 @@ class DefinitionShown:
     cron: str
     time_zone: str
     next_due: datetime | None
-
-
-@frozen(kw_only=True)
-class DefinitionList:
-    data: tuple[DefinitionShown, ...]
-    next: str | None
 
 
 @frozen(kw_only=True)
@@ -273,12 +229,6 @@ class ConnectorShown:
 
 
 @frozen(kw_only=True)
-class ConnectorList:
-    data: tuple[ConnectorShown, ...]
-    next: str | None
-
-
-@frozen(kw_only=True)
 class ConnectionShown:
     """A connection, without anything secret."""
 
@@ -287,12 +237,6 @@ class ConnectionShown:
     name: str
     settings: Mapping[str, Any]
     state: ConnectionState
-
-
-@frozen(kw_only=True)
-class ConnectionList:
-    data: tuple[ConnectionShown, ...]
-    next: str | None
 
 
 @frozen(kw_only=True)
@@ -321,12 +265,6 @@ class QuarantinedShown:
 
 
 @frozen(kw_only=True)
-class QuarantinePage:
-    data: tuple[QuarantinedShown, ...]
-    next: str | None
-
-
-@frozen(kw_only=True)
 class Retried:
     """How many records the next run builds again."""
 
@@ -349,9 +287,3 @@ class ExecutionShown:
     unchanged: int
     quarantined: int
     held_deletions: int
-
-
-@frozen(kw_only=True)
-class ExecutionPage:
-    data: tuple[ExecutionShown, ...]
-    next: str | None

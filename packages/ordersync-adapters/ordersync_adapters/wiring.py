@@ -25,11 +25,15 @@ from ordersync_core.kernel.unit_of_work import Databases
 from ordersync_core.messaging.queue import Queues
 from ordersync_core.webhooks.ports import RetryPolicy, TargetPolicy, WebhookSender
 
-SECRET_KEY_FILE = "secrets.key"
+_SECRET_KEY_FILE = "secrets.key"
 
 
 def register_adapters(container: Container, settings: Settings) -> None:
-    """Everything that the core asks for but connectors. Nothing is opened before it is used."""
+    """Everything that the core asks for but connectors. Nothing is opened before it is used.
+
+    Raises:
+        InvalidInput: the settings name a secret key that is none.
+    """
     clock, ids = SystemClock(), SystemIds()
     notifier = WakeNotifier(clock)
     tenants = SqlTenantDatabases(settings.tenant_databases_url)
@@ -52,7 +56,9 @@ def register_adapters(container: Container, settings: Settings) -> None:
         container.register(port, instance=adapter)
     # these make their folder or key file, which whoever needs neither must not
     container.register(Blobs, factory=lambda: FileBlobs(settings.blobs_folder), scope=Scope.singleton)
-    container.register(Secrets, factory=lambda: FernetSecrets(_secret_keys(settings)), scope=Scope.singleton)
+    container.register(Secrets, factory=lambda: FernetSecrets(secret_keys(settings)), scope=Scope.singleton)
+    if settings.secret_keys:
+        container.resolve(Secrets)  # settings that name something else than keys stop the start
 
 
 def make_application(container: Container) -> Application:
@@ -72,9 +78,9 @@ def prepare_stores(settings: Settings) -> None:
     admin.migrate()
     admin.close()
     create_queue_tables(settings.queues_url)
-    _secret_keys(settings)
+    secret_keys(settings)
 
 
-def _secret_keys(settings: Settings) -> tuple[str, ...]:
+def secret_keys(settings: Settings) -> tuple[str, ...]:
     """Those of the settings, or the one of the state folder, made once."""
-    return settings.secret_keys or (make_key_file(settings.keys_folder / SECRET_KEY_FILE),)
+    return settings.secret_keys or (make_key_file(settings.keys_folder / _SECRET_KEY_FILE),)

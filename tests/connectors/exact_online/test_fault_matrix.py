@@ -1,6 +1,7 @@
 """A run ends with the same tables as a clean one, whatever any one of its calls meets."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -97,23 +98,17 @@ def change_some(site: Site) -> None:
     site.put("A0200 ", Description="Collides when it is trimmed")
 
 
-def at_work(site: Site, template: Path, folder: Path) -> Any:
+@contextmanager
+def at_work(site: Site, template: Path, folder: Path) -> Iterator[Workplace]:
     """A copy of the administration whose connection was consented anew, so that its access token has ended since."""
     site.advance(FAR_APART)
-    opened = workplace(folder, site, template)
-
-    class Consented:
-        def __enter__(self) -> Workplace:
-            place = opened.__enter__()
-            place.consent()
-            site.advance(timedelta(minutes=20))
-            return place
-
-        def __exit__(self, *error: Any) -> None:
+    with workplace(folder, site, template) as place:
+        place.consent()
+        site.advance(timedelta(minutes=20))
+        try:
+            yield place
+        finally:
             site.clear_faults()
-            opened.__exit__(*error)
-
-    return Consented()
 
 
 def assert_like_the_clean_run(place: Workplace, run: JobRun, scene: Scene) -> None:

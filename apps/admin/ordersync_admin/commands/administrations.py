@@ -38,8 +38,7 @@ def create(shell: Shell, code: str, name: str | None, as_json: bool) -> None:
         create_administration, CreateAdministration(code=code, name=name or code), shell.context()
     )
     show_one(_shown(administration), as_json=as_json)
-    if not as_json:
-        say(f"Next: ordersync identities grant SUBJECT -a {code} --role Owner, then ordersync token SUBJECT")
+    say(f"Next: ordersync identities grant SUBJECT -a {code} --role Owner, then ordersync token SUBJECT", quiet=as_json)
 
 
 def _shown(administration: Administration) -> dict[str, str]:

@@ -11,6 +11,8 @@ from ordersync_core.connections.model import Connection, shown
 from ordersync_core.connections.ports import Connectors
 from ordersync_core.kernel.errors import NotFound
 
+connection_argument = click.argument("connection_id")
+
 
 @click.group(name="connections")
 def command() -> None:
@@ -39,8 +41,7 @@ def connectors(shell: Shell, as_json: bool) -> None:
         as_json=as_json,
         empty="This installation has no connectors.",
     )
-    if not as_json:
-        say("With --json also the settings and secrets that each of them needs.", style="dim")
+    say("With --json also the settings and secrets that each of them needs.", style="dim", quiet=as_json)
 
 
 @command.command(name="list")
@@ -59,7 +60,7 @@ def list_(shell: Shell, administration: str, as_json: bool) -> None:
 
 
 @command.command()
-@click.argument("connection_id")
+@connection_argument
 @administration_option
 @json_option
 @pass_shell
@@ -105,12 +106,11 @@ def create(
         shell.context(administration),
     )
     show_one(shown(connection), as_json=as_json)
-    if not as_json:
-        say(f"Next: ordersync connections authorise {connection.id} -a {administration}")
+    say(f"Next: ordersync connections authorise {connection.id} -a {administration}", quiet=as_json)
 
 
 @command.command()
-@click.argument("connection_id")
+@connection_argument
 @administration_option
 @click.option("--redirect-uri", help="Our callback; the local host's when left out.")
 @click.option("--follow", is_flag=True, help="Follow the address here, for a sandbox that consents by itself.")
@@ -133,12 +133,11 @@ def authorise(
     else:
         print_json({"url": url}) if as_json else show_text(url)
         next_ = f"open it in a browser, then ordersync connections show {connection_id} -a {administration}"
-    if not as_json:
-        say(f"Next: {next_}")
+    say(f"Next: {next_}", quiet=as_json)
 
 
 @command.command()
-@click.argument("connection_id")
+@connection_argument
 @administration_option
 @json_option
 @pass_shell

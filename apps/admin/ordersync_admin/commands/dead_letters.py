@@ -68,8 +68,7 @@ def show(shell: Shell, id: str, queue: str | None, as_json: bool) -> None:
         },
         as_json=as_json,
     )
-    if not as_json:
-        say(f"Once the cause is gone: ordersync dead-letters resubmit {id} --queue {name}")
+    say(f"Once the cause is gone: ordersync dead-letters resubmit {id} --queue {name}", quiet=as_json)
 
 
 @command.command(name="resubmit")

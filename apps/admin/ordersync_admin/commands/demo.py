@@ -59,8 +59,9 @@ def command(
     as_json: bool,
 ) -> int:
     """Everything at work on this machine: real items, four synchronisations, signed webhooks, and a verdict."""
-    from ordersync_admin.demo.play import Subscription, perform, staged
+    from ordersync_admin.demo.play import perform
     from ordersync_admin.demo.receivers import EVERYTHING, UPDATES
+    from ordersync_admin.demo.stage import Subscription, staged
     from ordersync_admin.demo.verdict import failures, figures
 
     if webhook_url is None:

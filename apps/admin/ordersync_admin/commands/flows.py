@@ -5,16 +5,15 @@ import rich_click as click
 
 from ordersync_admin.cells import counts
 from ordersync_admin.output import folding, say, show_one, show_rows
-from ordersync_admin.shell import Shell, administration_option, json_option, pass_shell, uuid_of
+from ordersync_admin.shell import Shell, administration_option, json_option, limit_option, pass_shell, uuid_of
 from ordersync_core.flows.commands import RetryQuarantined, SetUpFlow
 from ordersync_core.flows.handlers import retry_quarantined, set_up_flow
 from ordersync_core.flows.model import FlowKind, Guard, shown, shown_quarantined
 from ordersync_core.kernel.errors import InvalidInput, NotFound
 from ordersync_core.kernel.moments import rfc3339
-from ordersync_core.kernel.paging import MAXIMUM_LIMIT, PageRequest
+from ordersync_core.kernel.paging import PageRequest
 
 kind_argument = click.argument("kind", type=click.Choice([kind.value for kind in FlowKind]))
-limit_option = click.option("--limit", type=click.IntRange(1, MAXIMUM_LIMIT), default=50, show_default=True)
 
 
 @click.group(name="flows")
@@ -53,8 +52,7 @@ def set_(
         shell.context(administration),
     )
     show_one(shown(flow), as_json=as_json)
-    if not as_json:
-        say(f"Next: ordersync jobs start ItemSync -a {administration} --watch")
+    say(f"Next: ordersync jobs start ItemSync -a {administration} --watch", quiet=as_json)
 
 
 @command.command()
@@ -98,6 +96,7 @@ def executions(shell: Shell, kind: str, administration: str, limit: int, as_json
         {"run": "run", "started_at": "started", "did": folding("did")},
         as_json=as_json,
         empty=f"The flow has not run yet: ordersync jobs start ItemSync -a {administration} --watch",
+        more=None if page.next is None else "There are more: see --limit",
     )
 
 

@@ -8,7 +8,7 @@ from ordersync_core.administrations.commands import GrantMembership, RevokeMembe
 from ordersync_core.administrations.handlers import grant_membership, revoke_membership
 from ordersync_core.administrations.model import Membership, Role
 
-subject = click.argument("subject")
+subject_argument = click.argument("subject")
 
 
 @click.group(name="identities")
@@ -22,7 +22,7 @@ def command() -> None:
 @pass_shell
 def list_(shell: Shell, administration: str, as_json: bool) -> None:
     """List the members of an administration."""
-    shell.context(administration)
+    shell.check_administration(administration)
     show_rows(
         [_shown(member) for member in shell.admin_queries.members_of(administration)],
         {"identity": "identity", "role": "role"},
@@ -32,7 +32,7 @@ def list_(shell: Shell, administration: str, as_json: bool) -> None:
 
 
 @command.command()
-@subject
+@subject_argument
 @administration_option
 @click.option("--role", type=click.Choice([role.value for role in Role]), default=Role.READER.value, show_default=True)
 @json_option
@@ -50,7 +50,7 @@ def grant(shell: Shell, subject: str, administration: str, role: str, as_json: b
 
 
 @command.command()
-@subject
+@subject_argument
 @administration_option
 @json_option
 @pass_shell

@@ -3,11 +3,11 @@ import shlex
 import rich_click as click
 
 from ordersync_admin.output import folding, show_one, show_rows
-from ordersync_admin.shell import Shell, administration_option, json_option, pass_shell
+from ordersync_admin.shell import Shell, administration_option, json_option, limit_option, pass_shell
 from ordersync_core.items.model import Item, ItemCode
 from ordersync_core.kernel.errors import InvalidInput, NotFound
 from ordersync_core.kernel.moments import rfc3339
-from ordersync_core.kernel.paging import MAXIMUM_LIMIT, PageRequest
+from ordersync_core.kernel.paging import PageRequest
 
 
 @click.group(name="items")
@@ -18,7 +18,7 @@ def command() -> None:
 @command.command(name="list")
 @administration_option
 @click.option("--search", help="A part of the code or the name.")
-@click.option("--limit", type=click.IntRange(1, MAXIMUM_LIMIT), default=50, show_default=True)
+@limit_option
 @click.option("--after", help="Begin after this code.")
 @json_option
 @pass_shell

@@ -31,6 +31,7 @@ COLUMNS: Mapping[str, str | Column] = {
     "ended_at": "ended",
     "triggered_by": "by",
 }
+run_argument = click.argument("run_id")
 
 
 @click.group(name="jobs")
@@ -52,8 +53,7 @@ def start(shell: Shell, type: str, administration: str, parameters: str, watch_i
     if watch_it:
         return _watch(shell, administration, run, as_json=as_json)
     show_one(shown(run), as_json=as_json)
-    if not as_json:
-        say(f"Next: ordersync jobs watch {run.id} -a {administration}")
+    say(f"Next: ordersync jobs watch {run.id} -a {administration}", quiet=as_json)
     return 0
 
 
@@ -65,7 +65,7 @@ def start(shell: Shell, type: str, administration: str, parameters: str, watch_i
 @pass_shell
 def list_(shell: Shell, administration: str, state: str | None, limit: int, as_json: bool) -> None:
     """List runs, the newest first."""
-    shell.context(administration)
+    shell.check_administration(administration)
     page = shell.admin_queries.runs(
         administration, PageRequest(limit=limit), state=None if state is None else RunState(state)
     )
@@ -84,7 +84,7 @@ def list_(shell: Shell, administration: str, state: str | None, limit: int, as_j
 
 
 @command.command()
-@click.argument("run_id")
+@run_argument
 @administration_option
 @json_option
 @pass_shell
@@ -94,7 +94,7 @@ def show(shell: Shell, run_id: str, administration: str, as_json: bool) -> None:
 
 
 @command.command()
-@click.argument("run_id")
+@run_argument
 @administration_option
 @json_option
 @pass_shell
@@ -104,7 +104,7 @@ def watch(shell: Shell, run_id: str, administration: str, as_json: bool) -> int:
 
 
 @command.command()
-@click.argument("run_id")
+@run_argument
 @administration_option
 @json_option
 @pass_shell
@@ -133,8 +133,7 @@ def schedule(
         shell.context(administration),
     )
     show_one(_shown_definition(definition, as_json), as_json=as_json)
-    if not as_json:
-        say("Functions starts it when it is due; 'ordersync up' runs Functions.", style="dim")
+    say("Functions starts it when it is due; 'ordersync up' runs Functions.", style="dim", quiet=as_json)
 
 
 @command.command()
@@ -143,7 +142,7 @@ def schedule(
 @pass_shell
 def schedules(shell: Shell, administration: str, as_json: bool) -> None:
     """List scheduled jobs and when they are due next."""
-    shell.context(administration)
+    shell.check_administration(administration)
     show_rows(
         [_shown_definition(definition, as_json) for definition in shell.admin_queries.definitions(administration)],
         {
@@ -230,7 +229,7 @@ def _remark(run: JobRun, *, watched: float, now: datetime) -> str:
 
 
 def _run(shell: Shell, administration: str, run_id: str) -> JobRun:
-    shell.context(administration)
+    shell.check_administration(administration)
     run: JobRun | None = shell.admin_queries.run(administration, uuid_of(run_id))
     if run is None:
         raise NotFound(f"there is no job run {run_id} in {administration}")

@@ -6,7 +6,7 @@ import rich_click as click
 
 from ordersync_admin.cells import readable
 from ordersync_admin.output import done, folding, print_json, say, show_one, show_rows, show_text
-from ordersync_admin.shell import Shell, administration_option, json_option, pass_shell, uuid_of
+from ordersync_admin.shell import Shell, administration_option, json_option, limit_option, pass_shell, uuid_of
 from ordersync_core.kernel.errors import InvalidInput, NotFound
 from ordersync_core.kernel.paging import MAXIMUM_LIMIT, PageRequest
 from ordersync_core.webhooks.commands import (
@@ -92,9 +92,12 @@ def create(shell: Shell, url: str, administration: str, events: tuple[str, ...],
             raise
         raise InvalidInput(f"{error} (ORDERSYNC_ALLOW_PRIVATE_TARGETS=true allows this machine's own)") from error
     show_one({**shown(webhook), "secret": secret}, as_json=as_json)
-    if not as_json:
-        say("Keep the secret: it is shown this once. The receiver verifies each request with it.", style="bold")
-        say(f"Next: ordersync webhooks send-test {webhook.id} -a {administration}")
+    say(
+        "Keep the secret: it is shown this once. The receiver verifies each request with it.",
+        style="bold",
+        quiet=as_json,
+    )
+    say(f"Next: ordersync webhooks send-test {webhook.id} -a {administration}", quiet=as_json)
 
 
 @command.command()
@@ -121,11 +124,11 @@ def enable(shell: Shell, webhook_id: str, administration: str, cancel_parked: bo
         enable_webhook, EnableWebhook(id=uuid_of(webhook_id), backlog=backlog), shell.context(administration)
     )
     show_one(shown(webhook), as_json=as_json)
-    if not as_json:
-        say(
-            "Events that came while it was disabled are not sent by themselves: "
-            f"ordersync webhooks replay {webhook.id} -a {administration} --after NUMBER"
-        )
+    say(
+        "Events that came while it was disabled are not sent by themselves: "
+        f"ordersync webhooks replay {webhook.id} -a {administration} --after NUMBER",
+        quiet=as_json,
+    )
 
 
 @command.command()
@@ -139,8 +142,7 @@ def disable(shell: Shell, webhook_id: str, administration: str, as_json: bool) -
         disable_webhook, DisableWebhook(id=uuid_of(webhook_id)), shell.context(administration)
     )
     show_one(shown(webhook), as_json=as_json)
-    if not as_json:
-        say(f"Back into service: ordersync webhooks enable {webhook.id} -a {administration}")
+    say(f"Back into service: ordersync webhooks enable {webhook.id} -a {administration}", quiet=as_json)
 
 
 @command.command(name="replay")
@@ -163,7 +165,7 @@ def replay_(shell: Shell, webhook_id: str, administration: str, after: int, as_j
 @webhook_argument
 @administration_option
 @click.option("--state", type=click.Choice([state.value for state in DeliveryState]))
-@click.option("--limit", type=click.IntRange(1, MAXIMUM_LIMIT), default=50, show_default=True)
+@limit_option
 @click.option("--after", type=click.IntRange(0), default=0, show_default=True, help="Begin after this position.")
 @json_option
 @pass_shell

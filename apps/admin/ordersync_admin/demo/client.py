@@ -6,11 +6,12 @@ from typing import Any
 
 import httpx
 
+from ordersync_core.jobs.model import RunState
 from ordersync_core.kernel.errors import ExternalFailure
 
 RUN_WITHIN = 600.0
 LOOK_EVERY = 0.1
-ENDED = {"Succeeded", "Failed", "Cancelled", "Merged"}
+ENDED = {state.value for state in RunState if state.ended}
 
 
 class ApiClient:

@@ -4,9 +4,9 @@ from uuid import UUID
 
 from attrs import field, frozen
 
-from ordersync_api.calls import Answer, Call
+from ordersync_api.calls import Answer, Call, whole_list
 from ordersync_api.operations import Operations
-from ordersync_api.shapes import ConnectionList, ConnectionShown, ConnectorList, ConsentAddress
+from ordersync_api.shapes import ConnectionShown, ConnectorShown, ConsentAddress, ListOf
 from ordersync_api.values import Name, Url
 from ordersync_core.connections import handlers
 from ordersync_core.connections.commands import BeginAuthorisation, CreateConnection, DeleteConnection
@@ -34,17 +34,17 @@ class Authorising:
     redirect_uri: Url
 
 
-@operations.get("/v1/connectors", answers={200: ConnectorList})
+@operations.get("/v1/connectors", answers={200: ListOf[ConnectorShown]})
 def list_connectors(call: Call) -> Answer:
     """The connectors that connections can be made with."""
-    return Answer(body={"data": call.run(_descriptions, None), "next": None})
+    return whole_list(call.run(_descriptions, None))
 
 
-@operations.get("/v1/connections", answers={200: ConnectionList})
+@operations.get("/v1/connections", answers={200: ListOf[ConnectionShown]})
 def list_connections(call: Call) -> Answer:
     """Connections, without anything secret."""
     queries: ConnectionQueries = call.queries()
-    return Answer(body={"data": [shown(connection) for connection in queries.connections()], "next": None})
+    return whole_list(shown(connection) for connection in queries.connections())
 
 
 @operations.post("/v1/connections", answers={201: ConnectionShown})

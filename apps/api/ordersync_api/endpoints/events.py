@@ -23,7 +23,7 @@ class EventsQuery:
     types: tuple[EventType, ...] = ()
 
 
-@operations.get("/v1/events", answers={200: EventPage})
+@operations.get("/v1/events", answers={200: EventPage}, refuses=(410,))
 def list_events(call: Call, query: EventsQuery) -> Answer:
     """The events in the order of their numbers: the same bodies that webhooks get. 410 when events after the place
     have been purged, or when the database was restored since."""

@@ -5,7 +5,7 @@ from attrs import field, frozen
 
 from ordersync_api.calls import Answer, Call, PageQuery
 from ordersync_api.operations import Operations
-from ordersync_api.shapes import ExecutionPage, ExecutionShown, FlowShown, QuarantinePage, Retried
+from ordersync_api.shapes import ExecutionShown, FlowShown, ListOf, QuarantinedShown, Retried
 from ordersync_core.flows import handlers
 from ordersync_core.flows.commands import RetryQuarantined, SetUpFlow
 from ordersync_core.flows.model import Execution, FlowKind, Guard, Quarantined, shown, shown_quarantined
@@ -51,7 +51,7 @@ def put_flow(call: Call, kind: FlowKind, body: FlowSetUp) -> Answer:
     return Answer(body=shown(call.run(handlers.set_up_flow, command)))
 
 
-@operations.get("/v1/flows/{kind}/quarantine", answers={200: QuarantinePage})
+@operations.get("/v1/flows/{kind}/quarantine", answers={200: ListOf[QuarantinedShown]})
 def list_quarantine(call: Call, kind: FlowKind, query: PageQuery) -> Answer:
     """Records that could not be built, each with the reason."""
     queries: FlowQueries = call.queries()
@@ -65,7 +65,7 @@ def retry_quarantined(call: Call, kind: FlowKind, body: Retrying) -> Answer:
     return Answer(body={"records": count}, status=202)
 
 
-@operations.get("/v1/flows/{kind}/executions", answers={200: ExecutionPage})
+@operations.get("/v1/flows/{kind}/executions", answers={200: ListOf[ExecutionShown]})
 def list_executions(call: Call, kind: FlowKind, query: PageQuery) -> Answer:
     """The execution log, the newest run first."""
     queries: FlowQueries = call.queries()

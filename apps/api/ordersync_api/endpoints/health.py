@@ -27,7 +27,7 @@ def live(call: Call) -> Answer:
 def ready(call: Call) -> Answer:
     """Whether what the API depends on can be reached."""
     parts = {
-        "admin_database": _is_up(lambda: call.run(_ask_admin_database, call)),
+        "admin_database": _is_up(lambda: call.run(_ask_admin_database, None)),
         "queues": _is_up(lambda: call.run(_ask_queues, None)),
     }
     up = all(parts.values())
@@ -53,7 +53,7 @@ def show_documentation(call: Call) -> Response:
     return documentation.page(call.shell.openapi)
 
 
-def _ask_admin_database(_: Call, *, administrations: AdministrationQueries) -> None:
+def _ask_admin_database(_: None, *, administrations: AdministrationQueries) -> None:
     administrations.active()
 
 

@@ -14,7 +14,7 @@ from ordersync_api.exporting import exported
 from ordersync_api.media import CSV, JSON, MERGE_PATCH, NDJSON
 from ordersync_api.operations import Operations
 from ordersync_api.problems import problem_of
-from ordersync_api.shapes import BulkResult, ItemPage, ItemShown
+from ordersync_api.shapes import BulkResult, ItemShown, ListOf
 from ordersync_api.values import SearchText
 from ordersync_core.administrations.model import Role
 from ordersync_core.items import handlers
@@ -51,7 +51,7 @@ class ItemsQuery(PageQuery):
     code: str | None = None
 
 
-@operations.get("/v1/items", answers={200: ItemPage}, gives=(JSON, NDJSON, CSV))
+@operations.get("/v1/items", answers={200: ListOf[ItemShown]}, gives=(JSON, NDJSON, CSV))
 def list_items(call: Call, query: ItemsQuery) -> Answer | Response:
     """Items, a page at a time; as NDJSON or CSV all of them in one stream."""
     read = _reader(call, query)

@@ -4,10 +4,10 @@ from uuid import UUID
 
 from attrs import field, frozen
 
-from ordersync_api.calls import Answer, Call, PageQuery
+from ordersync_api.calls import Answer, Call, PageQuery, whole_list
 from ordersync_api.decoding import together
 from ordersync_api.operations import Operations
-from ordersync_api.shapes import DefinitionList, DefinitionShown, RunPage, RunShown
+from ordersync_api.shapes import DefinitionShown, ListOf, RunShown
 from ordersync_core.dispatch import start_command
 from ordersync_core.jobs import handlers
 from ordersync_core.jobs.commands import CancelRun, CreateJobDefinition, DeleteJobDefinition
@@ -43,14 +43,14 @@ class RunsQuery(PageQuery):
     state: RunState | None = None
 
 
-@operations.post("/v1/job-runs", answers={202: RunShown})
+@operations.post("/v1/job-runs", answers={202: RunShown}, creates=True)
 def start_run(call: Call, body: NewRun) -> Answer:
     """Start a job."""
     run = call.run(handlers.start_run, start_command(body.type, body.parameters))
     return call.created(shown(run), run.id, status=202)
 
 
-@operations.get("/v1/job-runs", answers={200: RunPage})
+@operations.get("/v1/job-runs", answers={200: ListOf[RunShown]})
 def list_runs(call: Call, query: RunsQuery) -> Answer:
     """Job runs, the newest first."""
     queries: JobQueries = call.admin_queries()
@@ -73,11 +73,11 @@ def cancel_run(call: Call, id: UUID) -> Answer:
     return Answer(body=shown(call.run(handlers.cancel_run, CancelRun(id=id))))
 
 
-@operations.get("/v1/job-definitions", answers={200: DefinitionList})
+@operations.get("/v1/job-definitions", answers={200: ListOf[DefinitionShown]})
 def list_definitions(call: Call) -> Answer:
     """Scheduled jobs."""
     queries: JobQueries = call.admin_queries()
-    return Answer(body={"data": [_shown(d) for d in queries.definitions(call.administration)], "next": None})
+    return whole_list(_shown(definition) for definition in queries.definitions(call.administration))
 
 
 @operations.post("/v1/job-definitions", answers={201: DefinitionShown})

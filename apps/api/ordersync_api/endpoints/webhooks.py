@@ -5,15 +5,7 @@ from attrs import frozen
 
 from ordersync_api.calls import Answer, Call, PageQuery
 from ordersync_api.operations import Operations
-from ordersync_api.shapes import (
-    DeliveryPage,
-    DeliveryShown,
-    DeliveryWithAttempts,
-    Replayed,
-    WebhookPage,
-    WebhookShown,
-    WebhookWithSecret,
-)
+from ordersync_api.shapes import DeliveryShown, DeliveryWithAttempts, ListOf, Replayed, WebhookShown, WebhookWithSecret
 from ordersync_api.values import EventNumber, EventTypePatterns, Url
 from ordersync_core.kernel.errors import NotFound
 from ordersync_core.kernel.moments import rfc3339
@@ -72,7 +64,7 @@ def create_webhook(call: Call, body: NewWebhook) -> Answer:
     return call.created({**shown(webhook), "secret": secret}, webhook.id, headers=NEVER_STORED)
 
 
-@operations.get("/v1/webhooks", answers={200: WebhookPage})
+@operations.get("/v1/webhooks", answers={200: ListOf[WebhookShown]})
 def list_webhooks(call: Call, query: PageQuery) -> Answer:
     """Webhooks, the oldest first."""
     queries: WebhookQueries = call.queries()
@@ -118,7 +110,7 @@ def replay(call: Call, id: UUID, body: Replaying) -> Answer:
     return Answer(body={"deliveries": count}, status=202)
 
 
-@operations.get("/v1/webhooks/{id}/deliveries", answers={200: DeliveryPage})
+@operations.get("/v1/webhooks/{id}/deliveries", answers={200: ListOf[DeliveryShown]})
 def list_deliveries(call: Call, id: UUID, query: DeliveriesQuery) -> Answer:
     """The deliveries of a webhook, by position."""
     _webhook(call, id)

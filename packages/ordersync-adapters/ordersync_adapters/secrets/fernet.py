@@ -1,15 +1,13 @@
 """Encryption at rest by Fernet (AES-128-CBC and HMAC-SHA256), with rotation of keys."""
 
-import os
 import secrets
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
+from ordersync_adapters.system import make_once
 from ordersync_core.kernel.errors import InvalidInput, PermanentFailure
 
 SETTING = "ORDERSYNC_SECRET_KEYS"
@@ -43,20 +41,12 @@ class FernetSecrets:
 
 
 def make_key_file(path: Path) -> str:
-    """The key in the file, which is made on the first call, for its owner alone; two processes that make it at once
-    get the same key.
+    """The key in the file, which is made on the first call.
 
     Raises:
         InvalidInput: the file holds something else.
     """
-    if not path.exists():
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as folder:
-            draft = Path(folder) / path.name
-            _write(draft, Fernet.generate_key())
-            with suppress(FileExistsError):
-                os.link(draft, path)
-        _sync(path.parent)
+    make_once(path, Fernet.generate_key)
     key = path.read_text(encoding="ascii", errors="replace").strip()
     try:
         Fernet(key)
@@ -80,20 +70,3 @@ def _is_as_written(sealed: bytes) -> bool:
         return urlsafe_b64encode(urlsafe_b64decode(sealed)) == sealed
     except ValueError:
         return False
-
-
-def _write(draft: Path, content: bytes) -> None:
-    file = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        os.write(file, content)
-        os.fsync(file)
-    finally:
-        os.close(file)
-
-
-def _sync(folder: Path) -> None:
-    opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)

@@ -1,10 +1,8 @@
 """An issuer for embedded use: its key lies in the state folder, and who can read that folder can issue tokens."""
 
-import os
 from datetime import datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
-from tempfile import mkstemp
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
@@ -17,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import (
 from jwt.algorithms import RSAAlgorithm
 from jwt.utils import base64url_encode
 
-from ordersync_adapters.system import SystemClock
+from ordersync_adapters.system import SystemClock, make_once
 from ordersync_adapters.tokens.keys import KeySet, key_set
 from ordersync_core.kernel.clock import Clock
 from ordersync_core.kernel.errors import PermanentFailure
@@ -77,30 +75,14 @@ class LocalKeys:
 
 
 def make_key(folder: Path) -> None:
-    """Make the key file unless it is there. Of several processes at once, the first one's key is everybody's.
+    """Make the key file unless it is there."""
+    make_once(folder / KEY_FILE, _new_key)
 
-    It is written aside and linked into place, so that nobody ever reads half a key.
-    """
-    path = folder / KEY_FILE
-    if path.exists():
-        return
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    descriptor, aside = mkstemp(prefix=f".{KEY_FILE}-", dir=folder)  # readable by its owner only
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(
-                generate_private_key(public_exponent=65537, key_size=KEY_SIZE).private_bytes(
-                    Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
-                )
-            )
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            os.link(aside, path)
-        except FileExistsError:
-            return
-    finally:
-        Path(aside).unlink()
+
+def _new_key() -> bytes:
+    return generate_private_key(public_exponent=65537, key_size=KEY_SIZE).private_bytes(
+        Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
+    )
 
 
 def _private_key(folder: Path) -> RSAPrivateKey:

@@ -61,33 +61,41 @@ class DataApi:
 
     def answer(self, call: Call, *, halve_pages: bool = False) -> Answer:
         target = self._target(call.path)
-        refused = self._unauthorised(call, target)
-        if refused is not None:
-            return evolve(refused, resource=_spelled(target.endpoint))
-        division = target.division if target.division is not None else self._site.settings.division
-        admission = self._limits.admit(self._site.settings.client_id, division)
-        if not admission.admitted:
-            return Answer(status=429, headers=admission.headers, resource=_spelled(target.endpoint))
-        if self._velocity.blocked(division, target.endpoint):
-            return evolve(
-                self._error(call, 429, "Too many errors on this endpoint."), resource=_spelled(target.endpoint)
-            )
-        answer = self._attempt(call, target, halve_pages=halve_pages)
-        self._velocity.note(division, target.endpoint, answer.status)
-        return evolve(answer.with_headers(admission.headers), resource=_spelled(target.endpoint))
+        return evolve(self._guarded(call, target, halve_pages=halve_pages), resource=_spelled(target.endpoint))
 
     def scripted_status(self, call: Call, status: int, text: str | None) -> Answer:
         """An error that the fault script asks for, shaped as Exact shapes that status."""
         target = self._target(call.path)
-        division = target.division if target.division is not None else self._site.settings.division
-        self._velocity.note(division, target.endpoint, status)
-        app, resource = self._site.settings.client_id, _spelled(target.endpoint)
+        self._velocity.note(self._division(target), target.endpoint, status)
+        return evolve(self._shaped(call, target, status, text), resource=_spelled(target.endpoint))
+
+    def _guarded(self, call: Call, target: _Target, *, halve_pages: bool) -> Answer:
+        """What the resource answers, past tokens, limits and blocked endpoints."""
+        refused = self._unauthorised(call, target)
+        if refused is not None:
+            return refused
+        division = self._division(target)
+        admission = self._limits.admit(self._site.settings.client_id, division)
+        if not admission.admitted:
+            return Answer(status=429, headers=admission.headers)
+        if self._velocity.blocked(division, target.endpoint):
+            return self._error(call, 429, "Too many errors on this endpoint.")
+        answer = self._attempt(call, target, halve_pages=halve_pages)
+        self._velocity.note(division, target.endpoint, answer.status)
+        return answer.with_headers(admission.headers)
+
+    def _shaped(self, call: Call, target: _Target, status: int, text: str | None) -> Answer:
+        app, division = self._site.settings.client_id, self._division(target)
         if status == 401:
-            return Answer(status=401, resource=resource)
+            return Answer(status=401)
         if status == 429:
-            return Answer(status=429, headers=self._limits.minutely_headers(app, division), resource=resource)
+            return Answer(status=429, headers=self._limits.minutely_headers(app, division))
         error = self._error(call, status, text or "A problem has occurred.")
-        return evolve(error.with_headers(self._limits.headers(app, division)), resource=resource)
+        return error.with_headers(self._limits.headers(app, division))
+
+    def _division(self, target: _Target) -> int:
+        """Whose limits count; those of the first company where the path names none."""
+        return self._site.settings.division if target.division is None else target.division
 
     def _target(self, path: str) -> _Target:
         """`/api/v1/{division}/{service}/{Entity}`, also below `beta`; segments in any case."""
@@ -111,8 +119,7 @@ class DataApi:
             return None
         if state == "unknown":
             return Answer(status=401)
-        division = target.division if target.division is not None else self._site.settings.division
-        self._velocity.note(division, target.endpoint, 401)
+        self._velocity.note(self._division(target), target.endpoint, 401)
         return Answer(status=401, headers={"Reason": "Access token expired"})
 
     def _attempt(self, call: Call, target: _Target, *, halve_pages: bool) -> Answer:

@@ -52,8 +52,8 @@ class BusinessRules:
     def delete(self, company: Company, row: Row) -> None:
         """An item with stock stays; it stands for all that Exact finds in use."""
         if row.values.get("Stock"):
-            code = row.values["Code"]
-            raise self._broken(f"{self._said('Can' + chr(39) + 't delete')}: {code} - {self._said('Used in')}: Stock")
+            refused, used = self._said("Can't delete"), self._said("Used in")
+            raise self._broken(f"{refused}: {row.values['Code']} - {used}: Stock")
         company.delete_item(row)
 
     def _check(self, company: Company, values: Mapping[str, Value]) -> None:
