@@ -1,224 +1,259 @@
-"""A catalogue synchronisation on its real path (raw record, item, audit entry, outbox), against the least code that
-writes the same rows: `python bench/catalogue_sync.py [--items 50000] [--rounds 3]`. Prints one JSON object.
+"""A catalogue synchronisation on its real path (raw record, item, audit entry, outbox row) against its limit, the least
+code that does the same work durably, in one interleaved run:
 
-Both sides run in turn on SQLite files with the project's tables and durability. The limit has its rows ready and only
-writes them; the real path gets source records and does everything. A ratio of 1 would mean that all else is free.
+    python -m bench.catalogue_sync [--database sqlite|postgres] [--items 50000] [--rounds 3] [--peers]
+
+Both read the same files of JSON pages, each in a process of its own, on databases that the project's migrations made:
+the same tables, indexes, constraints and durability. Each round has four phases: everything is new, nothing changed,
+1 % changed, everything changed. The limit (`bench/limits/catalogue_sync.py`) says which rows it wrote. The rows of
+both sides are then counted and compared by SQL: where they differ the result is void.
+
+Whether the limit itself is fast enough shows beside a peer, SQLAlchemy Core, in the same run: both write items and
+outbox rows alone. Where their ratio is not that of other people's limits, within 30 %, the result is void too.
+
+--peers: dlt and Django too, which write the items alone, into tables of their own (`make bench-peers`).
+
+Prints one JSON object. Exit code 1: void, or writes that nothing called for.
 """
 
 import argparse
 import json
 import shutil
-import sqlite3
 import statistics
+import subprocess
+import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
-from ordersync_adapters.secrets.fernet import FernetSecrets, make_key_file
-from ordersync_adapters.sql.tenants import AdminDatabase, SqlTenantDatabases
-from ordersync_adapters.sql.unit_of_work import SqlDatabases
-from ordersync_adapters.system import SystemClock, SystemIds, ThreadHeartbeat
-from ordersync_connectors.exact_online.mapping import item as build_item
-from ordersync_connectors.exact_online.mapping import source_record
-from ordersync_core.connections.commands import CreateConnection
-from ordersync_core.connections.handlers import create_connection
-from ordersync_core.connections.ports import ConnectorDescription, Connectors, SourcePage
-from ordersync_core.flows.commands import RunFlow, SetUpFlow
-from ordersync_core.flows.handlers import run_flow, set_up_flow
-from ordersync_core.flows.model import FlowKind
-from ordersync_core.flows.ports import Mappings
-from ordersync_core.jobs.model import Progress
-from ordersync_core.jobs.ports import RunProgress
-from ordersync_core.kernel.application import Application
-from ordersync_core.kernel.clock import Clock
-from ordersync_core.kernel.context import Context
-from ordersync_core.kernel.ids import Ids
-from ordersync_core.kernel.lease import Heartbeat
-from ordersync_core.kernel.secrets import Secrets
+import orjson
+import sqlalchemy
+from attrs import frozen
 
-CODE = "bench"
-PAGE = 1_000
-BATCH = 5_000
-TABLES = ("exact_online_records", "items", "audit_entries", "outbox")
-CONTEXT = Context(administration=CODE, triggered_by="bench", correlation_id="bench")
+from bench.pages import write_pages
+from bench.real_path import CODE, make_databases
+from tests.postgres import PostgresServer
+
+LIMIT = "limit"
+LIMIT_ALONE, CORE = "limit-items", "core-items"
+PEERS = ("django", "dlt")
+PEER_GOALS = {"django": 2.0, "dlt": 1.5}
+
+CATALOGUE, ONE_PERCENT, ALL_CHANGED = "catalogue", "one_percent", "all_changed"
+PHASES = {"new": CATALOGUE, "unchanged": CATALOGUE, "one_percent": ONE_PERCENT, "all_changed": ALL_CHANGED}
+
+LIMIT_TO_CORE = {"sqlite": 2.7, "postgres": 5.0}
+WITHIN = 0.30
+GOALS = {
+    "sqlite": {"new": 0.6, "unchanged": 0.7, "one_percent": 0.7, "all_changed": 0.6},
+    "postgres": {"new": 0.5, "unchanged": 0.6, "one_percent": 0.6, "all_changed": 0.5},
+}
+
+ITEM = """
+    code, name, family_code, unit, units, vat_tariff, attributes, images, attachments, stocks, restock_orders,
+    searchable
+"""
+BY_CHANGE = 'ORDER BY key, effect, "after"'
+CONTENT = {
+    "records": "SELECT key, entity, raw, source_version, code, quarantined, dropped FROM {records} ORDER BY key",
+    "items": f"SELECT {ITEM} FROM items ORDER BY code",
+    "audit_entries": f'SELECT entity_type, key, effect, "before", "after" FROM audit_entries {BY_CHANGE}',
+    "outbox": f'SELECT event_type, version, effect, entity_type, key, "before", "after" FROM outbox {BY_CHANGE}',
+}
+"""What both sides must have written alike: all but ids, moments and hashes."""
 
 
-def rows(count: int, *, version: int) -> list[dict[str, Any]]:
-    return [
-        {
-            "ID": str(UUID(int=number)),
-            "Timestamp": str(version * count + number + 2),
-            "Code": f"ITEM-{number:07}",
-            "Description": f"Item number {number} of version {version}",
-            "ExtraDescription": "A description that goes on for a while, as descriptions do",
-            "Barcode": f"{number:013}",
-            "Unit": "pc      ",
-            "ItemGroupCode": f"GROUP-{number % 40}",
-            "SalesVatCode": "2  ",
-            "IsSalesItem": True,
-            "IsStockItem": True,
-            "IsWebshopItem": 1,
-            "NetWeight": 1.25,
-            "GrossWeight": 1.5,
-            "NetWeightUnit": "kg",
+class Void(Exception):
+    """The two sides did not do the same."""
+
+
+@frozen
+class Databases:
+    """folder: holds the admin database; template: the URL of the tenant databases."""
+
+    folder: Path
+    template: str
+
+    @property
+    def on_postgres(self) -> bool:
+        return self.template.startswith("postgresql")
+
+    def make(self, *codes: str) -> None:
+        make_databases(self.folder, self.template, *codes)
+
+    def address(self, code: str) -> str:
+        """As the limit takes it."""
+        url = self.template.replace("{code}", code)
+        return url.replace("+psycopg", "") if self.on_postgres else url.removeprefix("sqlite:///")
+
+    def read(self, code: str, statement: str) -> Iterator[Sequence[Any]]:
+        records = "exact_online.records" if self.on_postgres else "exact_online_records"
+        engine = sqlalchemy.create_engine(self.template.replace("{code}", code))
+        try:
+            with engine.connect().execution_options(stream_results=True) as connection:
+                yield from connection.exec_driver_sql(statement.replace("{records}", records))
+        finally:
+            engine.dispose()
+
+    def counts(self, code: str) -> dict[str, int]:
+        return {
+            table: next(iter(self.read(code, f"SELECT count(*) FROM {name}")))[0]
+            for table, name in (("records", "{records}"), *((table, table) for table in list(CONTENT)[1:]))
         }
-        for number in range(count)
-    ]
 
 
-class ReadySource:
-    """Records that are in memory already: the network is not what is measured."""
-
-    def __init__(self, catalogue: Sequence[Mapping[str, Any]]) -> None:
-        self._catalogue = catalogue
-
-    def pages(self, cursor: Any) -> Iterator[SourcePage]:
-        for first in range(0, len(self._catalogue), PAGE):
-            records = [source_record(row) for row in self._catalogue[first : first + PAGE]]
-            yield SourcePage(records=records, cursor={"items": first})
-
-    def named(self, codes: Sequence[str]) -> Iterator[SourcePage]:
-        yield SourcePage()
+def real(databases: Databases, pages: Path) -> dict[str, Any]:
+    return answer([sys.executable, "-m", "bench.real_path", str(databases.folder), databases.template, str(pages)])
 
 
-class ReadyConnector:
-    def __init__(self) -> None:
-        self.catalogue: Sequence[Mapping[str, Any]] = ()
-        aspects = ("name", "family_code", "unit", "vat_tariff", "attributes")
-        self.description = ConnectorDescription(
-            name="exact_online", title="", settings_schema={}, secrets_schema={}, entities={"item": aspects}
-        )
-
-    def check(self, *_: Any) -> None: ...
-
-    def source(self, *_: Any) -> ReadySource:
-        return ReadySource(self.catalogue)
-
-    def item(self, _: str) -> Any:
-        return build_item
-
-    def __getitem__(self, _: str) -> "ReadyConnector":
-        return self
+def limit(databases: Databases, pages: Path, *, code: str = LIMIT, tables: str = "all") -> dict[str, Any]:
+    script = "bench/limits/catalogue_sync.py"
+    return answer([sys.executable, script, databases.address(code), str(pages), "--tables", tables])
 
 
-class NoProgress:
-    def tell(self, progress: Progress) -> None: ...
+def core(databases: Databases, pages: Path) -> dict[str, Any]:
+    return answer([sys.executable, "-m", "bench.peers.core", databases.address(CORE), str(pages)])
 
 
-class RealPath:
-    def __init__(self, folder: Path) -> None:
-        self.connector = ReadyConnector()
-        admin = AdminDatabase(f"sqlite:///{folder}/admin.db")
-        admin.create()
-        admin.migrate()
-        tenants = SqlTenantDatabases(f"sqlite:///{folder}/{{code}}.db")
-        clock, ids = SystemClock(), SystemIds()
-        tenants.create(CODE)
-        tenants.migrate(CODE)
-        tenants.initialise(CODE, ids.new())
-        ports: dict[Any, Any] = {
-            Clock: clock,
-            Ids: ids,
-            Heartbeat: ThreadHeartbeat(),
-            Secrets: FernetSecrets([make_key_file(folder / "secrets.key")]),
-            Connectors: self.connector,
-            Mappings: self.connector,
-            RunProgress: NoProgress(),
+def peer(name: str, databases: Databases, pages: Path) -> dict[str, Any]:
+    command = [sys.executable, "-W", "ignore", "-m", f"bench.peers.{name}_items", databases.address(name), str(pages)]
+    return answer([*command, str(databases.folder / "pipelines")] if name == "dlt" else command)
+
+
+def answer(command: Sequence[str]) -> dict[str, Any]:
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def round_of(databases: Databases, pages: Path, *, real_first: bool, peers: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """By phase: what real path, limit and peers answered. Raises Void when they did not write the same."""
+    databases.make(CODE, LIMIT, LIMIT_ALONE, CORE, *peers)
+    phases = {}
+    before = dict.fromkeys(CONTENT, 0)
+    for phase, name in PHASES.items():
+        sides: dict[str, Callable[[], dict[str, Any]]] = {
+            "real": lambda name=name: real(databases, pages / name),  # type: ignore[misc]
+            "limit": lambda name=name: limit(databases, pages / name),  # type: ignore[misc]
         }
-        self.application = Application(ports.__getitem__, SqlDatabases(admin, tenants, clock=clock, ids=ids))
-        connection = self.application.run(
-            create_connection, CreateConnection(connector="exact_online", name="", settings={}), CONTEXT
-        )
-        self.application.run(set_up_flow, SetUpFlow(kind=FlowKind.ITEM, connection_id=connection.id), CONTEXT)
+        order = ("real", "limit") if real_first else ("limit", "real")
+        found = {side: sides[side]() for side in order}
+        if phase in ("new", "all_changed"):
+            found |= {side: peer(side, databases, pages / name) for side in peers}
+        after = databases.counts(CODE)
+        if after != databases.counts(LIMIT):
+            raise Void(f"{phase}: the real path has {after}, the limit {databases.counts(LIMIT)}")
+        check_written(phase, found, {table: after[table] - before[table] for table in after})
+        phases[phase], before = found, after
+    for table, statement in CONTENT.items():
+        both = zip(databases.read(CODE, statement), databases.read(LIMIT, statement), strict=True)
+        for ours, theirs in both:
+            if [parsed(value) for value in ours] != [parsed(value) for value in theirs]:
+                raise Void(f"{table}: {tuple(ours)} on the real path is {tuple(theirs)} in the limit")
+    phases["items_and_outbox"] = {
+        "limit": limit(databases, pages / CATALOGUE, code=LIMIT_ALONE, tables="items"),
+        "core": core(databases, pages / CATALOGUE),
+    }
+    return phases
 
-    def sync(self, catalogue: Sequence[Mapping[str, Any]]) -> float:
-        self.connector.catalogue = catalogue
-        run = RunFlow(kind=FlowKind.ITEM, run_id=SystemIds().new(), holder="bench", complete=True)
-        with timed() as seconds:
-            self.application.run(run_flow, run, CONTEXT)
-        return seconds()
+
+def check_written(phase: str, found: Mapping[str, Any], grown: Mapping[str, int]) -> None:
+    """Audit entries and outbox rows are only added, so what they grew by is what both sides must have written."""
+    counts, written = found["real"]["counts"], found["limit"]["written"]
+    changed = counts["created"] + counts["updated"]
+    if {grown["audit_entries"], grown["outbox"], changed} != {changed} or set(written.values()) != {changed}:
+        raise Void(f"{phase}: the real path counted {counts}, the limit {written}; the tables grew by {grown}")
 
 
-def limit(folder: Path, filled: Path) -> float:
-    """Write the very rows of the real path into empty tables: executemany, a commit for each batch."""
-    path = folder / "limit.db"
-    with closing(sqlite3.connect(filled)) as source:
-        source.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        columns = {
-            table: [row[1] for row in source.execute(f"PRAGMA table_info({table})") if row[1] != "stale"]
-            for table in TABLES
+def parsed(value: Any) -> Any:
+    """JSON is compared by value."""
+    return orjson.loads(value) if isinstance(value, str) and value[:1] in ("{", "[") else value
+
+
+def figures(rounds: Sequence[Mapping[str, Any]], items: int, database: str) -> dict[str, Any]:
+    def each(phase: str, side: str, name: str) -> list[float]:
+        return [found[phase][side][name] for found in rounds]
+
+    def ratios(phase: str, over: str, under: str) -> list[float]:
+        return [o / u for o, u in zip(each(phase, over, "seconds"), each(phase, under, "seconds"), strict=True)]
+
+    phases = {}
+    for phase in PHASES:
+        ratio = statistics.median(ratios(phase, "limit", "real"))
+        phases[phase] = {
+            "ratio_to_limit": round(ratio, 3),
+            "goal": GOALS[database][phase],
+            "goal_is_reached": ratio >= GOALS[database][phase],
+            "ratios": [round(r, 3) for r in ratios(phase, "limit", "real")],
+            "processor_ratio": round(
+                min(each(phase, "limit", "cpu_seconds")) / min(each(phase, "real", "cpu_seconds")), 3
+            ),
+            "rows_by_table": rounds[-1][phase]["limit"]["written"],
+            "items_per_second": {
+                side: round(items / statistics.median(each(phase, side, "seconds"))) for side in ("real", "limit")
+            },
+            "peak_megabytes": {side: round(max(each(phase, side, "peak_megabytes"))) for side in ("real", "limit")},
         }
-        ready = {table: source.execute(f"SELECT {_names(columns[table])} FROM {table}").fetchall() for table in TABLES}
-        shutil.copy(filled, path)
-    with closing(sqlite3.connect(path, isolation_level=None)) as target:
-        for table in TABLES:
-            target.execute(f"DELETE FROM {table}")
-        target.execute("VACUUM")
-        target.execute("PRAGMA synchronous = FULL")
-        with timed() as seconds:
-            for first in range(0, len(ready["items"]), BATCH):
-                target.execute("BEGIN IMMEDIATE")
-                for table in TABLES:
-                    marks = ", ".join("?" * len(columns[table]))
-                    statement = f"INSERT INTO {table} ({_names(columns[table])}) VALUES ({marks})"
-                    target.executemany(statement, ready[table][first : first + BATCH])
-                target.execute("COMMIT")
-        counts = {table: target.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in TABLES}
-    path.unlink()
-    assert len(set(counts.values())) == 1, counts
-    return seconds()
-
-
-def _names(columns: Sequence[str]) -> str:
-    return ", ".join(f'"{column}"' for column in columns)
+        peers = [side for side in PEERS if side in rounds[0][phase]]
+        if peers:
+            phases[phase]["times_as_fast_as"] = {
+                side: {"ratio": round(statistics.median(ratios(phase, side, "real")), 2), "goal": PEER_GOALS[side]}
+                for side in peers
+            }
+    limit_to_core = statistics.median(ratios("items_and_outbox", "core", "limit"))
+    return {"phases": phases, "limit_to_core": round(limit_to_core, 2)}
 
 
 @contextmanager
-def timed() -> Iterator[Callable[[], float]]:
-    began, ended = time.perf_counter(), [0.0]
-    try:
-        yield lambda: ended[0] - began
-    finally:
-        ended[0] = time.perf_counter()
+def place(database: str, folder: Path) -> Iterator[Callable[[int], Databases]]:
+    """Gives the databases of a round."""
+
+    def on_sqlite(number: int) -> Databases:
+        shutil.rmtree(folder / "sqlite", ignore_errors=True)
+        (folder / "sqlite").mkdir()
+        return Databases(folder / "sqlite", f"sqlite:///{folder}/sqlite/{{code}}.db")
+
+    if database == "sqlite":
+        yield on_sqlite
+        return
+    with PostgresServer(durable=True) as server:
+        yield lambda number: Databases(
+            on_sqlite(number).folder, server.url("x").removesuffix("x") + f"round{number}_" + "{code}"
+        )
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--database", choices=("sqlite", "postgres"), default="sqlite")
     parser.add_argument("--items", type=int, default=50_000)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--peers", action="store_true")
     arguments = parser.parse_args()
-    catalogue, figures = rows(arguments.items, version=0), []
-    for _ in range(arguments.rounds):
-        with tempfile.TemporaryDirectory() as name:
-            folder = Path(name)
-            path = RealPath(folder)
-            first = path.sync(catalogue)
-            bare = limit(folder, folder / f"{CODE}.db")
-            unchanged = path.sync(catalogue)
-            figures.append((first, bare, unchanged))
-    rate = {
-        name: round(arguments.items / statistics.median(column))
-        for name, column in zip(("first", "limit", "unchanged"), zip(*figures, strict=True), strict=True)
-    }
-    ratios = [bare / first for first, bare, _ in figures]
-    print(
-        json.dumps(
-            {
-                "bench": "catalogue_sync",
-                "database": "sqlite",
-                "items": arguments.items,
-                "rows_by_table": dict.fromkeys(TABLES, arguments.items),
-                "items_per_second": rate,
-                "ratio_to_limit": round(statistics.median(ratios), 3),
-                "ratios": [round(ratio, 3) for ratio in ratios],
-            }
-        )
-    )
+    void, rounds = None, []
+    with tempfile.TemporaryDirectory() as name, place(arguments.database, Path(name)) as databases:
+        pages = Path(name) / "pages"
+        pages.mkdir()
+        write_pages(pages / CATALOGUE, items=arguments.items)
+        write_pages(pages / ONE_PERCENT, items=arguments.items, revision=lambda number: number % 100 == 0)
+        write_pages(pages / ALL_CHANGED, items=arguments.items, revision=lambda number: 2)
+        try:
+            for number in range(arguments.rounds):
+                peers = PEERS if arguments.peers else ()
+                rounds.append(round_of(databases(number), pages, real_first=number % 2 == 0, peers=peers))
+                print(f"round {number + 1} of {arguments.rounds}", file=sys.stderr)
+        except Void as error:
+            void = str(error)
+    result: dict[str, Any] = {"bench": "catalogue_sync", "database": arguments.database, "items": arguments.items}
+    if rounds:
+        result |= figures(rounds, arguments.items, arguments.database)
+        expected = LIMIT_TO_CORE[arguments.database]
+        if void is None and abs(result["limit_to_core"] - expected) > WITHIN * expected:
+            void = f"the limit is {result['limit_to_core']} times SQLAlchemy Core, not {expected} within 30 %"
+    print(json.dumps(result | {"void": void}))
+    return 0 if void is None else 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -15,7 +15,7 @@ from uuid import uuid4
 
 import httpx
 import orjson
-from sqlalchemy import Engine, func, select, update
+from sqlalchemy import Connection, func, select, update
 from sqlalchemy import text as sql_text
 
 from ordersync_adapters.queues.sql_tables import messages
@@ -26,6 +26,7 @@ from ordersync_adapters.sql.tables.leases import admin_leases, tenant_leases
 from ordersync_adapters.sql.tables.messaging import outbox
 from ordersync_adapters.sql.tables.webhooks import deliveries
 from ordersync_admin.demo.evidence import lines_of
+from tests.end_to_end.killed import TRAPS, Traps
 from tests.postgres import PostgresServer
 
 CODE = "acme"
@@ -39,14 +40,19 @@ class Platform:
     def __init__(self, folder: Path, databases: Mapping[str, str]) -> None:
         self.folder = folder
         self.functions_port = _free_port()
+        self.api_port = _free_port()
+        self.traps = Traps(folder / "traps")
+        self.traps.folder.mkdir()
         self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("ORDERSYNC_")},
             "ORDERSYNC_STATE": str(folder / "state"),
             "ORDERSYNC_FUNCTIONS_PORT": str(self.functions_port),
+            "ORDERSYNC_API_PORT": str(self.api_port),
             "ORDERSYNC_ALLOW_PRIVATE_TARGETS": "true",
             "ORDERSYNC_SWEEP": "3s",
             "ORDERSYNC_RETRY_DELAYS": ",".join(["1s"] * 15),
             "PYTHONUNBUFFERED": "1",
+            TRAPS: str(self.traps.folder),
             **databases,
         }
         self._urls = {
@@ -60,23 +66,25 @@ class Platform:
 
     # processes
 
-    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
-        """`python -m` these arguments; the output goes to a file beside the state folder."""
-        log = (self.folder / f"{arguments[-1].replace('/', '_')}-{len(self._processes)}.log").open("wb")
+    def start(self, *arguments: str, log: str | None = None) -> subprocess.Popen[bytes]:
+        """`python -m` these arguments; the output is added to the file of that name beside the state folder."""
+        name = log or f"{arguments[-1].replace('/', '_')}-{len(self._processes)}"
+        output = (self.folder / f"{name}.log").open("ab")
         process = subprocess.Popen(
             [PYTHON, "-m", *arguments],
             env=self.environment,
-            stdout=log,
+            stdout=output,
             stderr=subprocess.STDOUT,
             cwd=Path(__file__).parents[2],
         )
-        log.close()
+        output.close()
         self._processes.append(process)
         return process
 
     def killed(self, point: str, module: str) -> None:
-        """Start a shell that kills itself at `point`, and wait until it has."""
-        process = self.start("tests.end_to_end.killed", point, module)
+        """Start a shell that is killed at `point`, and wait until it is."""
+        self.traps.set(module, only=[point])
+        process = self.start("tests.end_to_end.killed", module, module)
         assert process.wait(WITHIN) == -signal.SIGKILL, self.logs()
 
     def stop(self, process: subprocess.Popen[bytes]) -> None:
@@ -106,12 +114,20 @@ class Platform:
 
     # what is there
 
-    def receivers(self) -> int:
-        """Start the demo's two receivers; answers their port."""
+    def receivers(self, module: str = "ordersync_admin.demo.receivers", *names: str) -> int:
+        """Start receivers, the demo's two unless others are named; answers their port."""
         port = _free_port()
-        self.start("ordersync_admin.demo.receivers", str(self.folder / "received.ndjson"), str(port))
+        self.start(module, str(self.folder / "received.ndjson"), str(port), *names, log="receivers")
         self.until(lambda: not _is_free(port), "the receivers listen")
         return port
+
+    def sandbox(self, *options: str) -> dict[str, Any]:
+        """Start a sandbox; answers its address, division and client id."""
+        self.start("ordersync_admin", "sandbox", "exact-online", "--port", "0", *options, "--json", log="sandbox")
+        said = self.folder / "sandbox.log"
+        self.until(lambda: said.read_bytes().startswith(b"{"), "the sandbox is up")
+        told: dict[str, Any] = orjson.loads(said.read_bytes().splitlines()[0])
+        return told
 
     def received(self) -> list[dict[str, Any]]:
         return [line for line in lines_of(self.folder / "received.ndjson") if line["status"] == 204]
@@ -124,7 +140,7 @@ class Platform:
         return webhook
 
     def count(self, statement: str) -> int:
-        with self._reading("tenant") as engine, engine.connect() as connection:
+        with self.reading("tenant") as connection:
             return int(connection.execute(sql_text(statement)).scalar_one())
 
     def unsettled(self) -> int:
@@ -134,7 +150,7 @@ class Platform:
         )
 
     def numbers(self) -> list[int]:
-        with self._reading("tenant") as engine, engine.connect() as connection:
+        with self.reading("tenant") as connection:
             query = select(outbox.c.number).where(outbox.c.number.is_not(None)).order_by(outbox.c.number)
             return list(connection.execute(query).scalars())
 
@@ -158,30 +174,34 @@ class Platform:
             ("admin", wake, wake.c.due_at),
         )
         for database, table, moment in moments:
-            with self._writing(database) as engine, engine.begin() as connection:
+            with self.writing(database) as connection:
                 for (value,) in connection.execute(select(moment).where(moment.is_not(None)).distinct()).all():
                     connection.execute(update(table).where(moment == value).values({moment.name: value - span}))
 
     def empty_queues(self) -> int:
         """Take every message off all three queues, held or not; answers how many there were."""
-        with self._writing("queues") as engine, engine.begin() as connection:
+        with self.writing("queues") as connection:
             count = connection.execute(select(func.count()).select_from(messages)).scalar_one()
             connection.execute(messages.delete())
             return int(count)
 
     @contextmanager
-    def _reading(self, database: str) -> Iterator[Engine]:
+    def reading(self, database: str) -> Iterator[Connection]:
+        """database: "admin", "tenant" or "queues"."""
         engine = reading_engine(self._urls[database])
         try:
-            yield engine
+            with engine.begin() as connection:
+                yield connection
         finally:
             engine.dispose()
 
     @contextmanager
-    def _writing(self, database: str) -> Iterator[Engine]:
+    def writing(self, database: str) -> Iterator[Connection]:
+        """One transaction."""
         engine = writing_engine(self._urls[database])
         try:
-            yield engine
+            with engine.begin() as connection:
+                yield connection
         finally:
             engine.dispose()
 

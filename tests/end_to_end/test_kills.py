@@ -14,6 +14,10 @@ pytestmark = pytest.mark.timeout(240)
 ITEMS = 5_500
 """More than one batch of a flow."""
 
+BETWEEN_NUMBERING_AND_SENDING = "before events.send"
+BETWEEN_RESPONSE_AND_RECORD = "after sender.send"
+BETWEEN_TWO_BATCHES = "after commit in flows._apply"
+
 BEYOND_LEASES = timedelta(seconds=61)
 BEYOND_FIRST_TICKET = timedelta(minutes=2)
 
@@ -33,12 +37,7 @@ def connect_sandbox(platform: Platform, items: int) -> None:
     path = platform.folder / "items.csv"
     path.write_text("Code,Description\n" + "".join(f"I{n},Item number {n}\n" for n in range(items)))
     log = platform.folder / "sandbox.ndjson"
-    platform.start(
-        "ordersync_admin", "sandbox", "exact-online", "--port", "0", "--items", str(path), "--log", str(log), "--json"
-    )
-    said = next(iter(sorted(platform.folder.glob("--json-*.log"))))
-    platform.until(lambda: said.read_text().startswith("{"), "the sandbox is up")
-    told = orjson.loads(said.read_text().splitlines()[0])
+    told = platform.sandbox("--items", str(path), "--log", str(log))
     settings = {"host": told["url"], "division": told["division"], "client_id": told["client_id"]}
     connection = platform.cli(
         "connections", "create", "exact_online", "-a", CODE, "--settings", orjson.dumps(settings).decode(),
@@ -89,19 +88,19 @@ def import_with(platform: Platform, point: str, module: str, *, items: int) -> N
 
 
 def test_the_relay_dies_between_numbering_and_sending(platform: Platform) -> None:
-    import_with(platform, "between_numbering_and_sending", "ordersync_functions", items=60)
+    import_with(platform, BETWEEN_NUMBERING_AND_SENDING, "ordersync_functions", items=60)
     assert_nothing_lost_nothing_doubled(platform, items=60, events=60)
 
 
 def test_the_delivery_dies_between_response_and_record(platform: Platform) -> None:
-    import_with(platform, "between_response_and_record", "ordersync_functions", items=60)
+    import_with(platform, BETWEEN_RESPONSE_AND_RECORD, "ordersync_functions", items=60)
     assert_nothing_lost_nothing_doubled(platform, items=60, events=60)
     assert len(platform.received()) > 60, "the unrecorded one was sent again"
 
 
 @pytest.mark.e2e
 def test_a_job_dies_between_two_batches(platform: Platform) -> None:
-    import_with(platform, "between_two_batches", "ordersync_jobs", items=ITEMS)
+    import_with(platform, BETWEEN_TWO_BATCHES, "ordersync_jobs", items=ITEMS)
     assert_nothing_lost_nothing_doubled(platform, items=ITEMS, events=ITEMS)
     [execution] = platform.cli("flows", "executions", "item", "-a", CODE)
     assert execution["created"] == ITEMS, "the run went on counting where it was killed"
@@ -117,10 +116,10 @@ def test_emptied_queues_fill_again(platform: Platform) -> None:
     emptied = [platform.empty_queues()]
     platform.let_pass(BEYOND_FIRST_TICKET)
     jobs = platform.start("ordersync_jobs", "--launch")
-    platform.killed("between_numbering_and_sending", "ordersync_functions")
+    platform.killed(BETWEEN_NUMBERING_AND_SENDING, "ordersync_functions")
     platform.stop(jobs)
     platform.let_pass(BEYOND_FIRST_TICKET)
-    platform.killed("between_response_and_record", "ordersync_functions")
+    platform.killed(BETWEEN_RESPONSE_AND_RECORD, "ordersync_functions")
     emptied.append(platform.empty_queues())
     assert all(emptied), emptied
     platform.let_pass(BEYOND_FIRST_TICKET)

@@ -17,7 +17,7 @@ import aiohttp
 import pytest
 
 from ordersync_core.messaging.envelope import QUEUED_JOBS
-from ordersync_functions.keys import function_key
+from ordersync_functions.composition import function_key
 from tests.functions.receiving import receiving
 from tests.functions.stack import KEY, Stack, open_stack, running_host, until
 

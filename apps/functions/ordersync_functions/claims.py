@@ -11,11 +11,14 @@ from typing import Final, TypeVar
 
 from ordersync_core.kernel.errors import OrderSyncError
 from ordersync_core.kernel.lease import RENEW_EVERY
-from ordersync_core.messaging.queue import CLAIM_LIMIT, Claim, Queue
+from ordersync_core.messaging.queue import Claim, Queue
 from ordersync_functions.triage import Triage, triage
 from ordersync_functions.troubles import Troubles
 
 R = TypeVar("R")
+
+AT_ONCE: Final = 1_000
+"""How many messages are claimed in one transaction at most, when there are so many."""
 
 LOOK_EVERY: Final = timedelta(seconds=0.5)
 SETTLE_EVERY: Final = 0.05
@@ -142,7 +145,7 @@ class Intake:
     ) -> None:
         while not stop.is_set():
             self._changed.clear()
-            wanted = min(room(), self._capacity - len(self._held), CLAIM_LIMIT)
+            wanted = min(room(), self._capacity - len(self._held), AT_ONCE)
             if wanted < 1:
                 await _either(self._changed, LOOK_EVERY.total_seconds())
                 continue

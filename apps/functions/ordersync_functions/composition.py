@@ -1,11 +1,14 @@
 """Builds the Functions shell: the only module here that names adapters and knows the container."""
 
+import secrets
 from datetime import timedelta
 from functools import cache
+from pathlib import Path
 
 from punq import Container
 
 from ordersync_adapters.settings import load
+from ordersync_adapters.system import make_once
 from ordersync_adapters.wake.notifier import WakeNotifier
 from ordersync_adapters.wake.watcher import watch
 from ordersync_adapters.webhook_sender.sender import AiohttpWebhookSender
@@ -18,6 +21,8 @@ from ordersync_functions.administrations import ActiveAdministrations
 from ordersync_functions.parts import Parts
 from ordersync_functions.publish import Publisher
 from ordersync_functions.settings import FunctionsSettings
+
+FUNCTION_KEY_FILE = "functions.key"
 
 
 @cache
@@ -54,3 +59,11 @@ def build_parts(settings: FunctionsSettings) -> Parts:
         close_sender=sender.close,
         close=close,
     )
+
+
+def function_key(folder: Path) -> str:
+    """What HTTP functions of auth level `function` want, as on Azure: in `x-functions-key` or `?code=`. Made the first
+    time, readable by its owner only."""
+    path = folder / FUNCTION_KEY_FILE
+    make_once(path, lambda: secrets.token_urlsafe(32).encode())
+    return path.read_text().strip()

@@ -19,7 +19,7 @@ from ordersync_core.kernel.application import Application
 from ordersync_core.kernel.clock import Clock
 from ordersync_core.kernel.errors import OrderSyncError
 from ordersync_core.messaging.envelope import Envelope
-from ordersync_core.messaging.queue import CLAIM_LIMIT, Claim
+from ordersync_core.messaging.queue import Claim
 from ordersync_core.webhooks.commands import FindDead, GiveUpDelivery, Prepare, Record
 from ordersync_core.webhooks.handlers.attempts import Recorded, find_dead, give_up_delivery, prepare, record
 from ordersync_core.webhooks.health import OPENS_AT
@@ -32,6 +32,9 @@ from ordersync_functions.triage import Hopeless, Task, Triage
 from ordersync_functions.troubles import Troubles
 
 CAPACITY: Final = 5_000
+AHEAD: Final = 600
+"""Requests that may start or are being prepared: enough to never run dry, few enough to leave some to others."""
+
 RECORD_EVERY: Final = 0.05
 FRESH_SECONDS: Final = 30.0
 """A request that waited longer is made anew when its turn comes: its signature tells the time, and its webhook may have
@@ -130,13 +133,14 @@ class DeliveryPool:
         self._working: set[asyncio.Task[None]] = set()
 
     def room(self) -> int:
-        """How many more messages it wants: enough to never run dry, few enough to leave some to others."""
+        """How many more messages it wants; none while that is few, for a claim costs the same for one and for many."""
         preparing = sum(
             self._preparing.get(administration, 0) + len(self._unprepared.get(administration, ()))
             for administration in {*self._preparing, *self._unprepared}
             if administration not in self._troubles
         )
-        return CLAIM_LIMIT if preparing + self._order.startable() < 2 * CLAIM_LIMIT else 0
+        wanted = AHEAD - preparing - self._order.startable()
+        return wanted if wanted >= AHEAD // 2 else 0
 
     async def run(self) -> None:
         done = asyncio.Event()
@@ -207,7 +211,7 @@ class DeliveryPool:
         batch: dict[UUID, Work] = {}
         rest = []
         for work in pile:
-            if len(batch) < CLAIM_LIMIT and work.key.delivery not in batch:
+            if len(batch) < AHEAD and work.key.delivery not in batch:
                 batch[work.key.delivery] = work
             else:
                 rest.append(work)

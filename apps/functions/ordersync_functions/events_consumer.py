@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Executor
@@ -13,7 +14,7 @@ from ordersync_core.kernel.errors import OrderSyncError
 from ordersync_core.messaging.commands import GiveUpEvents
 from ordersync_core.messaging.handlers import give_up_events
 from ordersync_core.messaging.queue import CLAIM_LIMIT
-from ordersync_functions.claims import Intake, stopped_or_broken
+from ordersync_functions.claims import AT_ONCE, Intake, stopped_or_broken
 from ordersync_functions.patience import Patience, Unreachable
 from ordersync_functions.triage import Hopeless, Task, Triage
 from ordersync_functions.troubles import Troubles
@@ -21,6 +22,11 @@ from ordersync_functions.troubles import Troubles
 CAPACITY: Final = 5_000
 PILE: Final = 100
 """What may wait for an administration whose database does not answer."""
+
+QUICK: Final = 0.05
+LONG: Final = 0.2
+"""Seconds that a batch takes: after a quick one the next takes in more, after a long one, which holds up whoever else
+writes, less. How long it takes depends on how many webhooks each event goes to."""
 
 TRIES: Final = 3
 """How often a message is tried whose handler fails in a way that nobody foresaw."""
@@ -54,7 +60,7 @@ class EventsConsumer:
 
     def room(self) -> int:
         """None while a message is under suspicion: it is worked on alone."""
-        return 0 if self._suspects else CLAIM_LIMIT
+        return 0 if self._suspects else AT_ONCE
 
     async def run(self) -> None:
         done = asyncio.Event()
@@ -91,10 +97,13 @@ class EventsConsumer:
 
     async def _work_for(self, administration: str) -> None:
         waiting = self._waiting[administration]
+        size = CLAIM_LIMIT
         try:
             while waiting and not self._stop.is_set():
-                batch = [waiting.popleft() for _ in range(min(len(waiting), CLAIM_LIMIT))]
+                batch = [waiting.popleft() for _ in range(min(len(waiting), size))]
+                began = time.monotonic()
                 await self._handle(administration, batch)
+                size = next_size(size, seconds=time.monotonic() - began)
         finally:
             del self._waiting[administration]
             self._intake.give_back([task.claim for task in waiting])
@@ -179,3 +188,10 @@ class EventsConsumer:
             _log.error("events: a part of the work failed", exc_info=task.exception())
         if not self._stop.is_set():
             self._question_suspects()
+
+
+def next_size(size: int, *, seconds: float) -> int:
+    """Of the batch after one of `size` that took so long: from 25 to 1,000."""
+    if seconds < QUICK:
+        return min(size * 2, AT_ONCE)
+    return max(size // 2, CLAIM_LIMIT // 4) if seconds > LONG else size

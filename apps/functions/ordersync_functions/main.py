@@ -1,6 +1,7 @@
 """The local host as a process."""
 
 import asyncio
+import gc
 import logging
 import signal
 import socket
@@ -14,7 +15,6 @@ from ordersync_core.messaging.envelope import QUEUES
 from ordersync_functions import composition
 from ordersync_functions.declarations import declarations
 from ordersync_functions.host import ADDRESS, Host, listen
-from ordersync_functions.keys import function_key
 from ordersync_functions.parts import Parts
 from ordersync_functions.settings import FunctionsSettings
 
@@ -31,11 +31,12 @@ def main() -> int:
         parts = composition.parts()
         _must_answer(parts)
         opened = _listen(settings.functions_port)
-        key = function_key(settings.keys_folder)
+        key = composition.function_key(settings.keys_folder)
     except (OrderSyncError, OSError) as error:
         print(f"ordersync-functions: {error}", file=sys.stderr)
         return 1
-    with asyncio.Runner(loop_factory=uvicorn.Config("").get_loop_factory()) as runner:
+    gc.freeze()  # what was made so far lives as long as the process: no collection need walk over it
+    with asyncio.Runner(loop_factory=uvicorn.Config("", log_config=None).get_loop_factory()) as runner:
         runner.run(_serve(parts, opened, key))
     parts.close()
     return 0

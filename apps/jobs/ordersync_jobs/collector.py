@@ -3,7 +3,7 @@
 import gc
 
 RARELY = 100_000
-"""Objects that come before a collection; the values of a run count their own references, and hardly any is in a cycle."""
+"""Objects that come before a collection: a run's values count their own references, and hardly any is in a cycle."""
 
 
 def collect_rarely() -> None:

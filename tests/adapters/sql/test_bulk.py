@@ -6,10 +6,12 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 from sqlalchemy import Connection, Row, delete, event, func, insert, select
 
 from ordersync_adapters.sql import bulk
-from ordersync_adapters.sql.bulk import FEW, among
+from ordersync_adapters.sql.bulk import FEW, among, copy_line
 from ordersync_adapters.sql.tables.items import items
 from ordersync_adapters.sql.tables.messaging import inbox, outbox
 from ordersync_adapters.sql.transactions import commit, raise_core_errors
@@ -174,3 +176,23 @@ def an_event(id: UUID) -> dict[str, Any]:
         "before": {},
         "after": {"code": "A"},
     }
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(unit=st.none() | st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00")), body=st.binary())
+@example(unit="\\N", body=b"\\x")
+@example(unit="a\tb\r\n\\", body=b"\t\n\\N")
+def test_many_rows_keep_every_character_and_every_byte(store: Store, unit: str | None, body: bytes) -> None:
+    """Of one that has to be escaped, among others that have not."""
+    events = [an_event(uuid4()) | {"key": f"{n}", "traceparent": unit, "body": body} for n in range(FEW + 1)]
+    with store.transaction() as connection:
+        bulk.insert(connection, items, [*catalogue(FEW), an_item("last", unit=unit)])
+        assert connection.execute(select(items.c.unit).where(items.c.code == "last")).scalar_one() == unit
+        bulk.insert(connection, outbox, events)
+        kept = connection.execute(select(outbox.c.traceparent, outbox.c.body)).all()
+    assert set(kept) == {(unit, body)}
+
+
+def test_a_value_of_unknown_type_is_not_copied() -> None:
+    with pytest.raises(TypeError, match="dict is not copied"):
+        copy_line(({},))

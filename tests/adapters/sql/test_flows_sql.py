@@ -91,7 +91,7 @@ def test_quarantine_takes_a_large_batch_in_few_statements(store: Store) -> None:
         repository.save(ITEM, entries)
         repository.save(ITEM, [evolve(entry, since=NOON + timedelta(1)) for entry in entries])
         assert repository.keys(ITEM) == [entry.key for entry in entries]
-        (plan,) = plans_of(transaction, lambda: repository.clear(ITEM, ["00001", "00002"]))
+        _, plan = plans_of(transaction, lambda: repository.clear(ITEM, ["00001", "00002"]))
         assert "pk_quarantine" in plan or "sqlite_autoindex_quarantine_1" in plan
 
 

@@ -2,26 +2,29 @@
 
 from datetime import UTC, datetime
 from decimal import Decimal
+from uuid import UUID
 
 import pytest
 from attrs import evolve
 from hypothesis import HealthCheck, example, given, settings
-from hypothesis import strategies as st
-from sqlalchemy import Dialect, select
+from sqlalchemy import select
 
-from ordersync_adapters.sql.bulk import Stored
+from ordersync_adapters.sql import audit, outbox
 from ordersync_adapters.sql.items import SqlItems
-from ordersync_adapters.sql.outbox import to_outbox_row, to_row, write_rows
-from ordersync_adapters.sql.tables.messaging import outbox
-from ordersync_adapters.sql.types import to_json
+from ordersync_adapters.sql.tables.audit import audit_entries
+from ordersync_adapters.sql.tables.messaging import outbox as outbox_rows
+from ordersync_adapters.sql.types import stored_moment, to_json
 from ordersync_adapters.sql.webhooks import SqlWebhooks
-from ordersync_core.items.model import Item, ItemCode, RestockOrder, Stock
+from ordersync_core.audit.model import audit_entry
+from ordersync_core.items.model import Item, ItemCode, RestockOrder, Stock, delete, put
+from ordersync_core.kernel.context import Context
 from ordersync_core.kernel.localised import localised_text
-from ordersync_core.messaging.model import OutboxRow
-from ordersync_core.testing.strategies import items, outbox_rows, webhooks
+from ordersync_core.messaging.model import outbox_row
+from ordersync_core.testing.strategies import items, webhooks
 from ordersync_core.webhooks.model import Webhook
 from tests.adapters.sql.stores import Store
 
+CONTEXT = Context(administration="acme", triggered_by="somebody", correlation_id="c", traceparent="t")
 through_a_database = settings(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
@@ -59,23 +62,30 @@ def test_an_item_without_a_moment_is_not_stored(store: Store) -> None:
 
 
 @through_a_database
-@given(rows=st.lists(outbox_rows(), max_size=4, unique_by=lambda row: row.id))
-def test_outbox_rows_survive_in_their_order(store: Store, rows: list[OutboxRow]) -> None:
-    """But for what the relay writes later: number, body and tickets."""
-    fresh = [
-        evolve(row, number=None, body=None, absorbed_by=None, ticket_at=None, tickets=0, handled_at=None)
-        for row in rows
-    ]
+@given(item=items(), other=items())
+@example(item=STRANGE, other=STRANGE)
+def test_what_is_told_survives_its_rows_in_its_order(store: Store, item: Item, other: Item) -> None:
+    changes = (put(None, item, at=NOON), put(item, evolve(other, code=item.code), at=NOON), delete(item))
+    told = {UUID(int=n): change.notification for n, change in enumerate(changes) if change is not None}
     with store.transaction() as connection:
-        write_rows(connection, [stored(row, connection.dialect) for row in fresh])
-        stored = [to_outbox_row(row) for row in connection.execute(select(outbox).order_by(outbox.c.order))]
-    assert [evolve(row, order=0) for row in stored] == [evolve(row, order=0) for row in fresh]
-    assert [row.order for row in stored] == sorted(row.order for row in stored)
-
-
-def stored(row: OutboxRow, dialect: Dialect) -> Stored:
-    after = None if row.after is None else to_json(row.after)
-    return to_row(row, dialect, before=to_json(row.before), after=after)
+        at = stored_moment(NOON, connection.dialect)
+        for id, notification in told.items():
+            entry = audit_entry(notification, id=id, at=NOON, context=CONTEXT)
+            before = to_json(notification.before)
+            after = None if notification.after is None else to_json(notification.after)
+            audited = to_json(entry.after)
+            row = outbox.to_row(notification, id=str(id), at=at, context=CONTEXT, before=before, after=after)
+            outbox.write_rows(connection, [row])
+            row = audit.to_row(notification, id=str(id), at=at, context=CONTEXT, before=before, after=audited)
+            audit.write_entries(connection, [row])
+        rows = connection.execute(select(outbox_rows).order_by(outbox_rows.c.order)).all()
+        entries = connection.execute(select(audit_entries).order_by(audit_entries.c.id)).all()
+    assert [evolve(outbox.to_outbox_row(row), order=0) for row in rows] == [
+        outbox_row(notification, id=id, at=NOON, context=CONTEXT) for id, notification in told.items()
+    ]
+    assert [audit.to_entry(entry) for entry in entries] == [
+        audit_entry(notification, id=id, at=NOON, context=CONTEXT) for id, notification in told.items()
+    ]
 
 
 @through_a_database

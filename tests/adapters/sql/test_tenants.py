@@ -139,7 +139,7 @@ def test_an_idle_tenant_holds_no_connection(postgres: PostgresServer) -> None:
         made(tenants, "acme")
         with tenants.writing("acme"), tenants.reading("acme"):
             time.sleep(3 * SHORT.total_seconds())
-            assert connections(postgres, place) == 2
+            wait_until(lambda: connections(postgres, place) == 2)  # the server takes a while to end those of `made`
         wait_until(lambda: connections(postgres, place) == 0)
         assert opened(tenants.writing, "acme")
         assert connections(postgres, place) > 0

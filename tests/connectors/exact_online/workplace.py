@@ -317,7 +317,9 @@ class Workplace:
             "events": select(outbox.c.event_type, outbox.c.key).order_by(outbox.c.event_type, outbox.c.key),
         }
         with self.tenants.reading(CODE) as connection:
-            return Tables(**{name: connection.execute(query).all() for name, query in kept.items()})
+            rows = {name: connection.execute(query).all() for name, query in kept.items()}
+        places = [(entity, {k: v for k, v in cursor.items() if k != "read_on"}) for entity, cursor in rows["cursors"]]
+        return Tables(**rows | {"cursors": places})
 
     def names(self) -> dict[str, str]:
         """The English names of all items, by code."""

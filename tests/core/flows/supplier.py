@@ -92,8 +92,10 @@ class Supplier:
 
     def named(self, codes: Sequence[str]) -> Iterator[SourcePage]:
         """As named reads are: without versions."""
-        found = [evolve(record, version=None) for record in self.records.values() if record.raw["code"] in codes]
-        yield SourcePage(records=found)
+        for code in codes:
+            self.before_page()
+            found = [evolve(record, version=None) for record in self.records.values() if record.raw["code"] == code]
+            yield self._handed_out(SourcePage(records=found, answered=[code]))
 
     def _handed_out(self, page: SourcePage) -> SourcePage:
         self.handed_out.append(page)

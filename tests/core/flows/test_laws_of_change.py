@@ -1,6 +1,7 @@
 """Change detection as laws over whole runs: laws 1, 3, 4 and 6 to 10. Each run is `run_flow` on databases in memory."""
 
 from collections.abc import Sequence
+from decimal import Decimal
 from itertools import pairwise
 from typing import Any
 
@@ -29,6 +30,7 @@ from tests.core.flows.supplier import (
     Step,
     Supplier,
     code_of,
+    raw,
     raws_of,
     several,
     steps,
@@ -98,23 +100,38 @@ def test_the_report_of_a_run_adds_up(history: list[list[Step]], changes: list[St
 
 
 @few
-@given(
-    history=st.lists(several(steps(), most=5), max_size=4),
-    changes=several(steps()),
-    complete=st.booleans(),
-)
+@given(history=HISTORIES, changes=several(ANY_STEP), complete=st.booleans())
 def test_each_record_that_was_read_counts_once(history: list[list[Step]], changes: list[Step], complete: bool) -> None:
-    """While no two records have one code: one that is refused and then built in the same run counts as both."""
+    """Also one that is refused, because another one holds its code, and is built in the same run. So does one that
+    leaves quarantine without being read."""
     site = synced(history)
     supplier = site.supplier
     take(supplier, changes)
     supplier.handed_out.clear()
+    before = site.state.quarantine.keys()
     execution = site.sync(complete=complete)
     read = [record.key for page in supplier.handed_out for record in page.records]
-    assert execution.counts.read == len(set(read)) == len(read)
-    dropped = [key for key, (known, _) in site.state.records.items() if known.dropped]
+    assert len(set(read)) == len(read)
+    records = site.state.records
+    built = {key for key in before - site.state.quarantine.keys() if key in records}
+    assert execution.counts.read == len(built.union(read))
+    dropped = [key for key, (known, _) in records.items() if known.dropped]
     assert execution.held == len(dropped)
-    assert site.state.records.keys() == supplier.records.keys() | set(dropped)
+    assert records.keys() == supplier.records.keys() | set(dropped)
+
+
+def test_a_record_that_is_refused_and_then_built_counts_once() -> None:
+    """Its code becomes free in the same batch, or in a later one of the same run."""
+    site = Site(Supplier(size=1))
+    site.supplier.put("k1", raw("A"))
+    site.supplier.put("k3", raw("C"))
+    site.sync()
+    site.supplier.put("k2", raw("A", "two"))
+    site.supplier.put("k1", raw("B"))
+    site.supplier.put("k4", raw("C"))
+    counts = site.sync().counts
+    assert site.state.items.keys() == {"A", "B", "C"}
+    assert (counts.read, counts.created + counts.updated, counts.quarantined) == (3, 2, 1)
 
 
 @few
@@ -199,16 +216,15 @@ def test_whatever_the_order_and_the_pages_the_highest_versions_stand(
 @few
 @given(history=HISTORIES, data=st.data())
 def test_what_was_read_before_and_arrives_late_changes_nothing(history: list[list[Step]], data: st.DataObject) -> None:
-    """A stale poll after a fresh one."""
+    """A stale poll after a fresh one; also of what the source has removed since."""
     site = synced(history)
     supplier = site.supplier
-    stale = [page for page in supplier.handed_out if page.records and not page.tombstones]
-    versions = {key: known.source_version or 0 for key, (known, _) in site.state.records.items()}
-    present = [
-        evolve(page, records=[r for r in page.records if version_of(r) < versions.get(r.key, 0)]) for page in stale
+    stale = [
+        evolve(page, records=[record for record in page.records if record != supplier.records.get(record.key)])
+        for page in supplier.handed_out
     ]
     before, told = site.state, site.told
-    site.sync(Pages(data.draw(st.permutations(present))))
+    site.sync(Pages(data.draw(st.permutations(stale))))
     assert site.state == before
     assert site.told == told
 
@@ -283,6 +299,68 @@ def test_records_whose_codes_collide_are_reported_and_never_merged(history: list
     assert len(set(built.values())) == len(built)
     assert all(built[key] == ItemCode(state.records[key][1]["code"]) for key in built)
     assert set(built.values()) <= state.items.keys()
-    for key, (known, raw) in state.records.items():
-        if known.quarantined and not raw["broken"]:
-            assert state.quarantine[key].startswith(f"item code {ItemCode(raw['code'])} is taken by record ")
+    for key, (known, told) in state.records.items():
+        if known.quarantined and not told["broken"]:
+            assert state.quarantine[key].startswith(f"item code {ItemCode(told['code'])} is taken by record ")
+
+
+CONTENDED = st.lists(several(steps(codes=st.sampled_from("AB"), broken=st.just(False)), most=3), min_size=3, max_size=8)
+
+
+@settings(max_examples=200)
+@given(history=CONTENDED, held=st.booleans())
+def test_what_a_record_was_built_into_is_its_own(history: list[list[Step]], held: bool) -> None:
+    """Also when its code was another's before: of one that changed its code, or that the source removed and perhaps
+    brings back while its deletion is held."""
+    site = Site(Supplier(), guard=Guard(floor=0 if held else 1_000, ratio=Decimal(0)))
+    for changes in history:
+        take(site.supplier, changes)
+        site.sync()
+        present = {key: (known, told) for key, (known, told) in site.state.records.items() if not known.dropped}
+        built = {f"{known.code}": told for known, told in present.values() if not known.quarantined}
+        assert len(built) == sum(not known.quarantined for known, _ in present.values())
+        for code, told in built.items():
+            content = site.state.items[code]
+            assert (content["name"]["en"], content["unit"]) == (told["name"], told["unit"])
+
+
+@few
+@given(history=HISTORIES, changes=several(ANY_STEP))
+def test_who_is_refused_holds_no_code_that_another_one_waits_for(
+    history: list[list[Step]], changes: list[Step]
+) -> None:
+    """Otherwise the two could be built: whoever holds the code of one that waits has it by right."""
+    state = synced([*history, changes]).state
+    whole = {key: raw for key, (_, raw) in state.records.items() if not raw["broken"]}
+    wanted = {key: ItemCode(raw["code"]) for key, raw in whole.items()}
+    holders = {known.code: key for key, (known, _) in state.records.items() if known.code is not None}
+    for key in state.quarantine.keys() & wanted.keys():
+        seen = {key}
+        while (key := holders[wanted[key]]) in state.quarantine.keys() & wanted.keys():
+            assert key not in seen, "they could exchange their codes"
+            seen.add(key)
+
+
+THREE = ("k1", "k2", "k3")
+
+
+@few
+@given(holders=st.permutations(THREE), order=st.permutations(THREE))
+def test_records_may_exchange_their_codes(holders: list[str], order: list[str]) -> None:
+    """Two of them, or three in a round; in one batch or in several. Each item is told to be updated, and no more."""
+    site = Site(Supplier(size=1))
+    for key in THREE:
+        site.supplier.put(key, raw(code_of(key), f"of {key}"))
+    site.sync()
+    told = len(site.told)
+    of = dict(zip(THREE, holders, strict=True))
+    moving = [key for key in order if of[key] != key]
+    for key in moving:
+        site.supplier.put(key, raw(code_of(of[key]), f"of {key}"))
+    execution = site.sync()
+    assert site.state.quarantine == {}
+    names = {code: content["name"]["en"] for code, content in site.state.items.items()}
+    assert names == {code_of(of[key]): f"of {key}" for key in THREE}
+    assert execution.counts == Counts(read=len(moving), updated=len(moving))
+    events = sorted((row.key, row.effect.value) for row in site.told[told:])
+    assert events == sorted((code_of(key), Effect.UPDATE.value) for key in moving)

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ordersync_core.connections.ports import SourcePage, SourceRecord
+from ordersync_core.connections.ports import CursorTooOld, SourcePage, SourceRecord
 from ordersync_core.flows import handlers
 from ordersync_core.flows.model import Guard
 from ordersync_core.kernel.errors import TemporaryFailure
@@ -24,6 +24,7 @@ from tests.core.flows.supplier import (
     State,
     Step,
     Supplier,
+    code_of,
     raws_of,
     several,
     steps,
@@ -78,27 +79,32 @@ def in_step(state: State, supplier: Supplier) -> bool:
 def test_a_run_that_is_killed_at_any_commit_ends_like_a_clean_one(
     history: list[Step], changes: list[Step], dies: list[int], size: int, complete: bool
 ) -> None:
-    """Several times, even; with at most one batch read again for each death, and a cursor that is never behind."""
+    """Several times, even; with at most one batch read again for each death, and a cursor that is never behind.
+
+    Reading everything leaves the cursor where it is until the end; there it moves if nothing broke the reading off.
+    """
     clean, killed = (site_of(history, size=size) for _ in range(2))
     for site in (clean, killed):
         take(site.supplier, changes)
         site.supplier.handed_out.clear()
-    clean.sync(complete=complete)
+    how: Mapping[str, Any] = {"complete": complete, "confirm_deletions": True}
+    clean.sync(**how)
 
-    run_id, deaths, started = new_id(), 0, False
+    run_id, deaths = new_id(), 0
+    before = killed.cursor
     for commit in dies:
         cursor = killed.cursor
         try:
-            killed.sync_until(commit, run_id=run_id, complete=complete)
+            killed.sync_until(commit, run_id=run_id, **how)
             break
         except Killed:
             deaths += 1
-            assert not is_behind(killed.cursor, None if complete and not started else cursor)
-            started = started or commit > 1
+            moved_at_the_end = complete and before is not None and killed.cursor == clean.cursor
+            assert moved_at_the_end or not is_behind(killed.cursor, cursor)
     else:
-        killed.sync(run_id=run_id, complete=complete)
+        killed.sync(run_id=run_id, **how)
 
-    assert killed.cursor == clean.cursor
+    assert killed.cursor in ((before, clean.cursor) if complete and before is not None else (clean.cursor,))
     assert in_step(killed.state, killed.supplier)
     assert killed.state.items == clean.state.items
     assert killed.state.quarantine == clean.state.quarantine
@@ -225,6 +231,78 @@ def test_the_cursor_never_falls(history: list[list[Step]]) -> None:
         before = site.cursor
         site.sync()
         assert not is_behind(site.cursor, before)
+
+
+# 19: what the source has forgotten
+
+
+class Forgetting(Supplier):
+    """It tells of what it removed since `forget`, and refuses whoever was away for longer."""
+
+    forgotten = 0
+
+    def forget(self) -> None:
+        self.forgotten = self.version
+
+    def pages(self, cursor: Mapping[str, Any] | None) -> Iterator[SourcePage]:
+        if cursor is not None and cursor["removed"] < self.forgotten:
+            raise CursorTooOld("too old")
+        yield from super().pages(cursor or {"records": 0, "removed": self.forgotten})
+
+
+@few
+@given(
+    history=several(steps()),
+    changes=several(steps()),
+    later=several(steps()),
+    dies=st.lists(st.integers(1, 8), max_size=2),
+    same_run=st.booleans(),
+)
+def test_a_cursor_that_is_too_old_has_everything_read(
+    history: list[Step], changes: list[Step], later: list[Step], dies: list[int], same_run: bool
+) -> None:
+    """Whatever breaks that off."""
+    supplier = Forgetting()
+    take(supplier, history)
+    site = Site(supplier, guard=NO_GUARD)
+    site.sync()
+    take(supplier, changes)
+    supplier.forget()
+    take(supplier, later)
+    run_id = new_id()
+    for commit in dies:
+        try:
+            site.sync_until(commit, run_id=run_id if same_run else new_id())
+        except Killed:
+            continue
+    site.sync(run_id=run_id)
+    site.sync(confirm_deletions=True)
+    assert in_step(site.state, supplier)
+    supplier.handed_out.clear()
+    site.sync()
+    assert supplier.handed_out == []
+
+
+# named items
+
+
+@few
+@given(history=several(steps(broken=st.just(False))), fails=st.lists(st.integers(1, 4), max_size=4))
+def test_a_read_of_named_items_goes_on_with_those_that_are_left(history: list[Step], fails: list[int]) -> None:
+    supplier = Supplier()
+    take(supplier, history)
+    site = Site(supplier)
+    run_id, codes = new_id(), tuple(code_of(key) for key in ("k4", "k3", "k2", "k1"))
+    for page in [*fails, 0]:
+        supplier.before_page = partial(fail_at, [page])
+        try:
+            site.sync(run_id=run_id, codes=codes)
+            break
+        except TemporaryFailure:
+            pass
+    assert [code for page in supplier.handed_out for code in page.answered] == list(codes)
+    assert site.state.items.keys() == {record.raw["code"] for record in supplier.records.values()}
+    assert site.cursor is None
 
 
 # 23

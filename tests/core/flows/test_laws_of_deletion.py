@@ -1,7 +1,9 @@
 """Deletions and their guard as laws over whole runs: laws 11 to 16. Each run is `run_flow` on databases in memory."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
+from itertools import pairwise
+from typing import Any
 
 import pytest
 from attrs import evolve
@@ -15,7 +17,7 @@ from ordersync_core.kernel.errors import TemporaryFailure
 from ordersync_core.kernel.notification import Effect
 from ordersync_core.testing.contracts.examples import new_id
 from ordersync_core.testing.strategies import guards
-from tests.core.flows.supplier import Pages, Site, Step, Supplier, code_of, raw, several, steps, take
+from tests.core.flows.supplier import Killed, Pages, Site, Step, Supplier, code_of, raw, several, steps, take
 
 few = settings(max_examples=40)
 
@@ -92,20 +94,81 @@ def test_a_complete_read_that_was_broken_off_deletes_nothing_by_absence(
         if pages_left[0] == 0:
             raise TemporaryFailure("the supplier is away")
 
+    cursor = site.cursor
+    supplier.handed_out.clear()
     supplier.before_page = fail_at_the_page
     try:
         site.sync(complete=True, run_id=broken_off)
     except TemporaryFailure:
-        assert deleted(site) == []
-        cursor_was_moved = site.cursor is not None
+        assert (deleted(site), site.cursor) == ([], cursor)
+        began = supplier.handed_out != []
         execution = site.sync(run_id=broken_off if resumed else None)
-        if cursor_was_moved:
+        if resumed and not began:
+            assert execution.complete_read, "nothing was read before: this is a read of everything"
+        else:
             assert not execution.complete_read
             assert (execution.counts.deleted, execution.held, deleted(site)) == (0, 0, [])
-        else:
-            assert execution.complete_read, "nothing was read before: this is a read of everything"
+            assert site.cursor == cursor
     else:
         assume(False)
+
+
+class Reticent(Supplier):
+    """Whoever reads everything is not told of what it removed before."""
+
+    def pages(self, cursor: Mapping[str, Any] | None) -> Iterator[SourcePage]:
+        return super().pages({"records": 0, "removed": self.version} if cursor is None else cursor)
+
+
+@few
+@given(
+    count=st.integers(3, 8),
+    gone=st.integers(1, 3),
+    meanwhile=several(steps()),
+    dies=st.integers(1, 8),
+    resumed=st.booleans(),
+    again=st.booleans(),
+)
+def test_a_complete_read_that_was_broken_off_loses_no_deletion(
+    count: int, gone: int, meanwhile: list[Step], dies: int, resumed: bool, again: bool
+) -> None:
+    """What was removed before it began, and was not told of yet, is told of by the next read of changes; whether the
+    read goes on, is given up, or another one begins."""
+    supplier = Reticent()
+    site = stocked(supplier, count)
+    remove(supplier, gone)
+    run_id = new_id()
+    try:
+        site.sync_until(dies, run_id=run_id, complete=True)
+    except Killed:
+        take(supplier, meanwhile)
+        if resumed:
+            site.sync(run_id=run_id, complete=True)
+        if again:
+            site.sync(complete=True)
+    site.sync(confirm_deletions=True)
+    assert site.state.records.keys() == supplier.records.keys()
+
+
+@few
+@given(count=st.integers(3, 8), gone=st.integers(1, 3), dies=st.integers(1, 8), resumed=st.booleans())
+def test_a_first_read_that_was_broken_off_loses_no_deletion_of_what_was_named_before(
+    count: int, gone: int, dies: int, resumed: bool
+) -> None:
+    supplier = Reticent()
+    site = Site(supplier, guard=NO_GUARD)
+    for number in range(count):
+        supplier.put(f"k{number}", raw(code_of(f"k{number}")))
+    site.sync(codes=tuple(code_of(f"k{number}") for number in range(count)))
+    remove(supplier, gone)
+    run_id = new_id()
+    try:
+        site.sync_until(dies, run_id=run_id)
+    except Killed:
+        if resumed:
+            site.sync(run_id=run_id)
+    site.sync(confirm_deletions=True)
+    assert site.state.records.keys() == supplier.records.keys()
 
 
 # 13
@@ -152,13 +215,16 @@ def test_a_stricter_guard_never_applies_more_deletions(count: int, gone: int, gu
 
 
 @few
-@given(count=st.integers(1, 12), guard=guards())
-def test_a_complete_read_of_nothing_deletes_nothing_until_a_person_confirms(count: int, guard: Guard) -> None:
-    supplier = Forgetful()
+@given(count=st.integers(1, 12), guard=guards(), told=st.booleans(), later=st.lists(st.booleans(), max_size=2))
+def test_a_complete_read_of_nothing_deletes_nothing_until_a_person_confirms(
+    count: int, guard: Guard, told: bool, later: list[bool]
+) -> None:
+    """Nor does a read of changes that follows it."""
+    supplier = Supplier() if told else Forgetful()
     site = stocked(supplier, count, guard=guard)
     remove(supplier, count)
-    for _ in range(2):
-        execution = site.sync(complete=True)
+    for complete in (True, *later):
+        execution = site.sync(complete=complete)
         assert (execution.counts.deleted, execution.held, deleted(site)) == (0, count, [])
     assert site.sync(complete=True, confirm_deletions=True).counts.deleted == count
     assert site.state.items == {}
@@ -215,6 +281,37 @@ def test_a_tombstone_that_comes_after_its_record_removes_it_unless_it_is_older(
     """In whatever batches they come."""
     pages = [SourcePage(records=[record_of(record)]), SourcePage(tombstones=[Tombstone(key="k", version=tombstone)])]
     assert name_after(known, pages) == expected_name(known, record, tombstone)
+
+
+@few
+@given(
+    told=st.lists(st.tuples(st.integers(1, 9), st.booleans()), min_size=1, max_size=6, unique_by=lambda one: one[0]),
+    held=st.booleans(),
+    data=st.data(),
+)
+def test_across_batches_and_runs_the_highest_version_decides_whatever_came_first(
+    told: list[tuple[int, bool]], held: bool, data: st.DataObject
+) -> None:
+    """Of records and tombstones; whether the deletion is held meanwhile or was applied long ago."""
+    site = Site(Supplier(), guard=Guard(floor=0, ratio=Decimal(0)) if held else NO_GUARD)
+    another = SourceRecord(key="another", version=1, raw=raw("ANOTHER"))
+    site.sync(Pages([SourcePage(records=[another], cursor={"page": 0})]))
+    pages = [page_of(version, removed=removed) for version, removed in told]
+    runs = sorted(data.draw(st.lists(st.integers(0, len(pages)), max_size=3)))
+    for begin, end in pairwise([0, *runs, len(pages)]):
+        site.sync(Pages(pages[begin:end]))
+    site.sync(Pages([]), confirm_deletions=True)
+
+    version, removed = max(told)
+    item = site.state.items.get("K")
+    assert (None if item is None else item["name"]["en"]) == (None if removed else f"version {version}")
+
+
+def page_of(version: int, *, removed: bool) -> SourcePage:
+    cursor = {"page": version}
+    if removed:
+        return SourcePage(tombstones=[Tombstone(key="k", version=version)], cursor=cursor)
+    return SourcePage(records=[record_of(version)], cursor=cursor)
 
 
 def record_of(version: int) -> SourceRecord:

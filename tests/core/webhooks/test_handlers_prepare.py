@@ -1,15 +1,17 @@
 """From messages to requests: what is sent, signed how, and what is not sent any more."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
+from uuid import UUID
 
 import orjson
 import pytest
 from attrs import evolve
 
 from ordersync_core.messaging.envelope import Envelope
-from ordersync_core.testing.contracts.databases import BETA
+from ordersync_core.testing.contracts.databases import ALPHA, BETA, context
 from ordersync_core.testing.contracts.examples import MINUTE, NOON, SECOND, new_id
 from ordersync_core.webhooks.commands import (
     Backlog,
@@ -270,6 +272,62 @@ class TestNothingToDo:
 
         assert probe.headers["X-Webhook-Position"] == "1"
         assert [d.ticket_at is not None for d in site.deliveries(webhook)] == [True] + [False] * 10
+
+
+class TestBetweenReadingAndLocking:
+    """A breaker is open, so the deliveries are looked at once more under locks."""
+
+    def test_a_probe_that_was_parked_is_not_sent(self, site: Subscriber) -> None:
+        webhook, tickets = with_open_breaker(site)
+
+        sent = prepare_while(site, tickets, lambda: site.run(disable_webhook, DisableWebhook(id=webhook.id)))
+
+        assert sent == []
+        assert set(site.states(webhook)) == {DeliveryState.PARKED}
+
+    def test_a_probe_whose_ticket_was_noted_is_sent(self, site: Subscriber) -> None:
+        webhook, tickets = with_open_breaker(site)
+        site.pass_time(MINUTE)
+
+        [probe] = prepare_while(site, tickets, site.send_owed)
+
+        assert probe.headers["X-Webhook-Position"] == "1"
+        assert site.deliveries(webhook)[0].tickets == 2
+
+
+def with_open_breaker(site: Subscriber) -> tuple[Webhook, list[Envelope]]:
+    """A webhook whose first delivery is to probe, and the tickets of all from before."""
+    webhook, _ = subscribe(site)
+    site.deliver(11)
+    tickets = site.tickets()
+    site.record(*(site.answer(request, 500) for request in site.prepare(tickets[1:])))
+    return webhook, tickets
+
+
+def prepare_while(site: Subscriber, tickets: Sequence[Envelope], act: Callable[[], object]) -> list[WebhookRequest]:
+    """Prepare them; once the waiting deliveries were read, `act` happens."""
+    return prepare(
+        Prepare(messages=tuple(tickets)),
+        queries=Interrupted(site.queries(), act),
+        uow=site.databases.unit_of_work(context(ALPHA)),
+        secrets=site.secrets,
+        clock=site.clock,
+        context=context(ALPHA),
+    )
+
+
+class Interrupted:
+    def __init__(self, queries: Any, act: Callable[[], object]) -> None:
+        self._queries = queries
+        self._act = act
+
+    def waiting(self, ids: Sequence[UUID]) -> Any:
+        found = self._queries.waiting(ids)
+        self._act()
+        return found
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._queries, name)
 
 
 def at_attempt(number: int, tickets: Sequence[Envelope]) -> list[Envelope]:

@@ -99,6 +99,7 @@ class SqlQueue:
         if messages:
             with self._write() as connection:
                 self._statements.send(connection, self._name, messages)
+            self._changes.sent()
 
     def claim(self, limit: int = CLAIM_LIMIT, lock: timedelta = LOCK) -> list[Claim]:
         # noted first: what is sent while this looks is a change for the wait that follows

@@ -33,11 +33,16 @@ class Changes(Protocol):
         """
         ...
 
+    def sent(self) -> None:
+        """This process has just committed a send: those of it who wait need not be told by the database."""
+        ...
+
     def close(self) -> None: ...
 
 
 class SqliteChanges:
-    """Polls `PRAGMA data_version`, which changes with each commit of another connection to the file.
+    """Polls `PRAGMA data_version`, which changes with each commit of another connection to the file; what this process
+    sends itself ends a wait at once.
 
     It does so on a connection of its own, because the number means something on the same connection only.
     """
@@ -46,6 +51,7 @@ class SqliteChanges:
         self._engine = engine
         self._connection: Connection | None = None
         self._lock = threading.Lock()
+        self._sent = threading.Condition()
 
     def seen(self, queue: str) -> int:
         with self._lock, sql_errors():
@@ -59,11 +65,16 @@ class SqliteChanges:
         end = time.monotonic() + timeout.total_seconds()
         try:
             while (now := self.seen(queue)) == seen and (left := end - time.monotonic()) > 0:
-                time.sleep(min(POLL, left))
+                with self._sent:
+                    self._sent.wait(min(POLL, left))
             return now
         except OrderSyncError:
             time.sleep(max(0.0, min(BLIND_POLL, end - time.monotonic())))
             return seen
+
+    def sent(self) -> None:
+        with self._sent:
+            self._sent.notify_all()
 
     def close(self) -> None:
         with self._lock:
@@ -101,6 +112,9 @@ class PostgresChanges:
             patience = seconds if self._listening else min(seconds, BLIND_POLL)
             self._condition.wait_for(lambda: self._count(queue) != seen, patience)
             return self._count(queue)
+
+    def sent(self) -> None:
+        """The server tells everybody alike, and in time."""
 
     def close(self) -> None:
         self._closed.set()

@@ -5,32 +5,32 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Dialect, Row, select, tuple_
+from sqlalchemy import Connection, Row, select, tuple_
 
 from ordersync_adapters.sql import bulk
 from ordersync_adapters.sql.bulk import Stored
 from ordersync_adapters.sql.reads import SqlReads, page_of, position_of
 from ordersync_adapters.sql.tables.audit import audit_entries
-from ordersync_adapters.sql.types import stored_moment
 from ordersync_core.audit.model import AuditEntry
+from ordersync_core.kernel.context import Context
 from ordersync_core.kernel.moments import rfc3339
-from ordersync_core.kernel.notification import Effect
+from ordersync_core.kernel.notification import Effect, Notification
 from ordersync_core.kernel.paging import Page, PageRequest
-
 
 _COLUMNS = tuple(column.name for column in audit_entries.c)
 
 
-def to_row(entry: AuditEntry, dialect: Dialect, *, before: str, after: str) -> Stored:
-    """All columns, in the order of the table. `before` and `after` are the entry's, as JSON."""
+def to_row(told: Notification, *, id: str, at: Any, context: Context, before: str, after: str) -> Stored:
+    """All columns in the order of the table, as `audit_entry` has them. `before` and `after` are the entry's as JSON,
+    `id` and `at` are stored forms too."""
     return (
-        stored_moment(entry.at, dialect),
-        str(entry.id),
-        entry.triggered_by,
-        entry.correlation_id,
-        entry.entity_type,
-        entry.key,
-        str(entry.effect),
+        at,
+        id,
+        context.triggered_by,
+        context.correlation_id,
+        told.entity_type,
+        told.key,
+        str(told.effect),
         before,
         after,
     )

@@ -6,9 +6,13 @@ there already, only the columns that the rows name are written.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
 from itertools import count
 from typing import Any
+from uuid import UUID
 
+from psycopg import Binary
 from sqlalchemy import Boolean, Column, Connection, Dialect, String, Table, Text, literal
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.compiler import compiles
@@ -203,12 +207,42 @@ def _copy(connection: Connection, target: str, rows: Sequence[Stored]) -> None:
     driver: Any = connection.connection.driver_connection
     try:
         with sql_errors(), driver.cursor() as cursor, cursor.copy(f"COPY {target} FROM STDIN") as copy:
-            for values in rows:
-                copy.write_row(values)
+            for first in range(0, len(rows), _LINES):
+                copy.write("".join(map(copy_line, rows[first : first + _LINES])))
     except Exception:
         # past SQLAlchemy, which would have noted it
         mark_failed(connection)
         raise
+
+
+_LINES = 500
+"""Written at once, because each call costs as much as a line."""
+
+_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
+_NULL = "\\N"
+
+
+def copy_line(row: Stored) -> str:
+    """A row in the text format of COPY; the driver's own `write_row` takes three times as long.
+
+    https://www.postgresql.org/docs/current/sql-copy.html, "Text Format"
+    """
+    line = "\t".join([value if type(value) is str else _copied(value) for value in row])
+    # nearly always nothing is to be escaped: the only backslashes are those of NULL, the only tabs those between
+    if line.count("\\") != row.count(None) or line.count("\t") >= len(row) or "\n" in line or "\r" in line:
+        line = "\t".join([v.translate(_ESCAPES) if isinstance(v, str) else _copied(v) for v in row])
+    return f"{line}\n"
+
+
+def _copied(value: Any) -> str:
+    """TypeError for a type of which it is not known here how the server reads it."""
+    if value is None:
+        return _NULL
+    if isinstance(value, str | int | float | Decimal | datetime | UUID):
+        return str(value)
+    if isinstance(value, Binary):
+        return f"\\\\x{bytes(value.obj).hex()}"
+    raise TypeError(f"{type(value).__name__} is not copied")
 
 
 def _stored(connection: Connection, columns: Mapping[str, Column[Any]], rows: Sequence[Row]) -> list[Stored]:

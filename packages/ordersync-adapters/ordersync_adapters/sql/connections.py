@@ -9,7 +9,7 @@ from sqlalchemy import Row, delete, insert, select, update
 
 from ordersync_adapters.sql.reads import SqlReads
 from ordersync_adapters.sql.tables.connections import authorisation_states, connections, cursors
-from ordersync_adapters.sql.tables.raw import CONNECTORS, raw_records
+from ordersync_adapters.sql.tables.raw import CONNECTORS, raw_records, tombstones
 from ordersync_core.connections.model import AuthorisationState, Connection, ConnectionState
 
 _ALL = select(connections).order_by(connections.c.created_at, connections.c.id)
@@ -38,7 +38,7 @@ class SqlConnections:
     def delete(self, id: UUID) -> None:
         """With its cursors and its raw records; what was built from them stays."""
         dialect = self._connection.dialect.name
-        records = [raw_records(connector, dialect) for connector in CONNECTORS]
+        records = [of(connector, dialect) for connector in CONNECTORS for of in (raw_records, tombstones)]
         for table in (*records, cursors):
             self._connection.execute(delete(table).where(table.c.connection_id == id))
         self._connection.execute(delete(connections).where(connections.c.id == id))

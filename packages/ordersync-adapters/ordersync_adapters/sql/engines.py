@@ -23,6 +23,9 @@ SQLITE = "sqlite"
 BUSY_TIMEOUT = 10.0
 """Seconds that a SQLite connection waits for another one's transaction."""
 
+LOOK_EVERY = 0.002
+"""Seconds between two looks whether the file's write lock is free."""
+
 _OVERFLOW = 20
 _WAL = b"\x02\x02"
 
@@ -173,9 +176,27 @@ def _sqlite_engine(url: URL, *, keep: int, begin: str, read_only: bool) -> Engin
     def begin_transaction(connection: Connection) -> None:
         # the event comes in autocommit too, where each statement is to see its own moment
         if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
-            connection.exec_driver_sql(begin)
+            _begin_when_free(connection.connection.driver_connection, begin)
 
     return engine
+
+
+def _begin_when_free(driver: Any, begin: str) -> None:
+    """SQLite's own waiting sleeps up to 100 ms between two looks: a bulk write leaves the file free for less."""
+    give_up_at = time.monotonic() + BUSY_TIMEOUT
+    driver.execute("PRAGMA busy_timeout = 0")
+    try:
+        while True:
+            try:
+                driver.execute(begin)
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() >= give_up_at:
+                    raise
+                time.sleep(LOOK_EVERY)
+            else:
+                return
+    finally:
+        driver.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT * 1000:.0f}")
 
 
 def _postgres_engine(url: URL, *, keep: int, read_only: bool) -> Engine:

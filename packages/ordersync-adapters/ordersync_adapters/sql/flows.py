@@ -69,9 +69,10 @@ class SqlQuarantine:
         bulk.update(self._connection, quarantine, known, by=("kind", "key"))
 
     def clear(self, kind: FlowKind, keys: Sequence[str]) -> None:
-        self._connection.execute(
-            delete(quarantine).where(quarantine.c.kind == kind.value, among(quarantine.c.key, keys))
-        )
+        ours = quarantine.c.kind == kind.value
+        # mostly there is nothing at all, and thousands of keys to look for
+        if self._connection.execute(select(quarantine.c.key).where(ours).limit(1)).first() is not None:
+            self._connection.execute(delete(quarantine).where(ours, among(quarantine.c.key, keys)))
 
     def keys(self, kind: FlowKind) -> list[str]:
         wanted = select(quarantine.c.key).where(quarantine.c.kind == kind.value).order_by(quarantine.c.key)
@@ -147,6 +148,8 @@ def execution_row(execution: Execution) -> dict[str, Any]:
         "started_at": execution.started_at,
         "ended_at": execution.ended_at,
         "complete_read": execution.complete_read,
+        "cursor": None if execution.cursor is None else dict(execution.cursor),
+        "answered": list(execution.answered),
         "read": execution.counts.read,
         "created": execution.counts.created,
         "updated": execution.counts.updated,
@@ -164,6 +167,8 @@ def to_execution(row: Row[Any]) -> Execution:
         started_at=row.started_at,
         ended_at=row.ended_at,
         complete_read=row.complete_read,
+        cursor=row.cursor,
+        answered=tuple(row.answered),
         counts=Counts(
             read=row.read,
             created=row.created,

@@ -1,16 +1,18 @@
 """Items as rows of the table `items`."""
 
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from operator import itemgetter
-from typing import Any
+from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, Dialect, Select, delete, func, select, tuple_
+from orjson import loads
+from sqlalchemy import ColumnElement, Connection, Dialect, Select, Text, delete, func, select, tuple_, type_coerce
 
 from ordersync_adapters.sql import bulk
 from ordersync_adapters.sql.bulk import Stored, among
+from ordersync_adapters.sql.metadata import JsonText
 from ordersync_adapters.sql.reads import SqlReads, page_of, position_of
 from ordersync_adapters.sql.tables.items import items as item_rows
 from ordersync_adapters.sql.types import POSTGRES, stored_moment, to_json
@@ -26,11 +28,14 @@ from ordersync_core.items.model import (
     VatTariff,
 )
 from ordersync_core.kernel.errors import InvalidInput
-from ordersync_core.kernel.localised import LocalisedText
 from ordersync_core.kernel.moments import rfc3339
 from ordersync_core.kernel.paging import Page, PageRequest
 
+T = TypeVar("T")
+
 _BETWEEN_NAMES = "\x1f"
+_NONE = "[]"
+"""What most items have of units, images, attachments, stocks and restock orders."""
 
 
 _COLUMNS = tuple(column.name for column in item_rows.c)
@@ -59,12 +64,19 @@ def to_row(item: Item, dialect: Dialect) -> Stored:
 
 
 def _list(entries: list[Any]) -> str:
-    # most are empty
-    return to_json(entries) if entries else "[]"
+    return to_json(entries) if entries else _NONE
+
+
+_STORED = [
+    type_coerce(column, Text).label(column.name) if isinstance(column.type, JsonText) else column
+    for column in item_rows.c
+    if column is not item_rows.c.searchable
+]
+"""What `to_item` reads: JSON comes as text, because most of it need not be parsed."""
 
 
 def to_item(row: Sequence[Any]) -> Item:
-    """From all columns, in the order of the table: to ask a row for each by name costs as much as all the rest."""
+    """From `_STORED`; to ask a row for each by name costs as much as all the rest."""
     (
         code,
         name,
@@ -77,23 +89,42 @@ def to_item(row: Sequence[Any]) -> Item:
         attachments,
         stocks,
         restock_orders,
-        _,
         updated_at,
     ) = row
     return Item(
         code=_known_code(code),
-        name=LocalisedText(name),
+        name=loads(name),
         family_code=family_code,
         unit=unit,
-        units=tuple([RelatedUnit(unit=u["unit"], factor=Factor(Decimal(u["factor"]))) for u in units]),
+        units=_each(units, _to_unit),
         vat_tariff=None if vat_tariff is None else VatTariff(vat_tariff),
-        attributes=attributes,
-        images=tuple([Image(**image) for image in images]),
-        attachments=tuple([Attachment(**attachment) for attachment in attachments]),
-        stocks=tuple([Stock(warehouse=s["warehouse"], quantity=Decimal(s["quantity"])) for s in stocks]),
-        restock_orders=tuple([_to_restock_order(order) for order in restock_orders]),
+        attributes=loads(attributes),
+        images=_each(images, _to_image),
+        attachments=_each(attachments, _to_attachment),
+        stocks=_each(stocks, _to_stock),
+        restock_orders=_each(restock_orders, _to_restock_order),
         updated_at=updated_at,
     )
+
+
+def _each(entries: str, to_entry: Callable[[Any], T]) -> tuple[T, ...]:
+    return () if entries == _NONE else tuple([to_entry(entry) for entry in loads(entries)])
+
+
+def _to_unit(unit: Mapping[str, str]) -> RelatedUnit:
+    return RelatedUnit(unit=unit["unit"], factor=Factor(Decimal(unit["factor"])))
+
+
+def _to_image(image: Mapping[str, Any]) -> Image:
+    return Image(**image)
+
+
+def _to_attachment(attachment: Mapping[str, Any]) -> Attachment:
+    return Attachment(**attachment)
+
+
+def _to_stock(stock: Mapping[str, str]) -> Stock:
+    return Stock(warehouse=stock["warehouse"], quantity=Decimal(stock["quantity"]))
 
 
 def _to_restock_order(order: Mapping[str, str]) -> RestockOrder:
@@ -123,7 +154,7 @@ class SqlItems:
     def get(self, codes: Sequence[ItemCode]) -> Mapping[ItemCode, Item]:
         if not codes:
             return {}
-        statement = select(item_rows).where(among(item_rows.c.code, codes)).order_by(item_rows.c.code).with_for_update()
+        statement = select(*_STORED).where(among(item_rows.c.code, codes)).order_by(item_rows.c.code).with_for_update()
         found = {item.code: item for item in map(to_item, self._connection.execute(statement).all())}
         self._absent.difference_update(found)
         self._absent.update(code for code in codes if code not in found)
@@ -152,7 +183,7 @@ _SORTS = {
 class ItemSqlQueries(SqlReads):
     def item(self, code: ItemCode) -> Item | None:
         with self._connect() as connection:
-            row = connection.execute(select(item_rows).where(item_rows.c.code == code)).one_or_none()
+            row = connection.execute(select(*_STORED).where(item_rows.c.code == code)).one_or_none()
         return None if row is None else to_item(row)
 
     def items(
@@ -164,7 +195,7 @@ class ItemSqlQueries(SqlReads):
         updated_after: datetime | None = None,
         code: str | None = None,
     ) -> Page[Item]:
-        statement = _sorted(select(item_rows), page, sort)
+        statement = _sorted(select(*_STORED), page, sort)
         if updated_after is not None:
             statement = statement.where(item_rows.c.updated_at > updated_after)
         if code is not None:

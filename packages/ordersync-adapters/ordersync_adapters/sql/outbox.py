@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 import orjson
-from sqlalchemy import Connection, Dialect, Label, Row, Table, func, select, true, update
+from sqlalchemy import Connection, Label, Row, Table, func, select, true, update
 
 from ordersync_adapters.sql import bulk
 from ordersync_adapters.sql.bulk import Stored, among, insert_into
@@ -22,9 +22,9 @@ from ordersync_adapters.sql.tables.messaging import (
 )
 from ordersync_adapters.sql.tables.webhooks import attempts, deliveries, owes_a_ticket
 from ordersync_adapters.sql.tickets import note_tickets
-from ordersync_adapters.sql.types import stored_moment
+from ordersync_core.kernel.context import Context
 from ordersync_core.kernel.moments import rfc3339
-from ordersync_core.kernel.notification import Effect
+from ordersync_core.kernel.notification import Effect, Notification
 from ordersync_core.kernel.paging import Page, PageRequest
 from ordersync_core.messaging.model import Numbering, OutboxRow
 from ordersync_core.messaging.ports import Feed
@@ -63,19 +63,20 @@ _WRITTEN = (
 """What a row has before it has a number."""
 
 
-def to_row(row: OutboxRow, dialect: Dialect, *, before: str, after: str | None) -> Stored:
-    """A new row. `before` and `after` are its own, as JSON."""
+def to_row(told: Notification, *, id: str, at: Any, context: Context, before: str, after: str | None) -> Stored:
+    """A new row, as `outbox_row` has it. `before` and `after` are the notification's as JSON, `id` and `at` are stored
+    forms too."""
     return (
-        str(row.id),
-        row.event_type,
-        row.version,
-        str(row.effect),
-        row.entity_type,
-        row.key,
-        stored_moment(row.occurred_at, dialect),
-        row.triggered_by,
-        row.correlation_id,
-        row.traceparent,
+        id,
+        told.event_type,
+        told.version,
+        str(told.effect),
+        told.entity_type,
+        told.key,
+        at,
+        context.triggered_by,
+        context.correlation_id,
+        context.traceparent,
         before,
         after,
     )

@@ -5,12 +5,12 @@ from operator import itemgetter
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, and_, delete, false, func, select, true, update
+from sqlalchemy import ColumnElement, Connection, and_, delete, false, func, or_, select, true, update
 
 from ordersync_adapters.sql import bulk
 from ordersync_adapters.sql.bulk import Stored, among
 from ordersync_adapters.sql.tables.connections import cursors
-from ordersync_adapters.sql.tables.raw import raw_records
+from ordersync_adapters.sql.tables.raw import raw_records, tombstones
 from ordersync_adapters.sql.types import to_json
 from ordersync_core.flows.model import KnownRecord, RawRecord
 
@@ -42,6 +42,8 @@ class SqlRaw:
         self._ours = and_(table.c.connection_id == connection_id, table.c.entity == entity)
         self._known = [table.c[name] for name in _KNOWN]
         self._known_and_raw = [*self._known, table.c.raw]
+        self._tombstones = gone = tombstones(connector, connection.dialect.name)
+        self._our_tombstones = and_(gone.c.connection_id == connection_id, gone.c.entity == entity)
         self._cursor = and_(cursors.c.connection_id == connection_id, cursors.c.entity == entity)
         self._absent: set[str] = set()
 
@@ -76,6 +78,26 @@ class SqlRaw:
 
     def mark(self, records: Sequence[KnownRecord]) -> None:
         bulk.update(self._connection, self._table, [self._ids | known_row(record) for record in records], by=_KEY)
+
+    def tombstones(self, keys: Sequence[str]) -> Mapping[str, int]:
+        if not keys:
+            return {}
+        gone = self._tombstones
+        wanted = select(gone.c.key, gone.c.version).where(self._our_tombstones, among(gone.c.key, keys))
+        return {row[0]: row[1] for row in self._connection.execute(wanted)}
+
+    def save_tombstones(self, versions: Mapping[str, int]) -> None:
+        rows = [self._ids | {"key": key, "version": version} for key, version in sorted(versions.items())]
+        bulk.upsert(self._connection, self._tombstones, rows, key=_KEY)
+
+    def waiting(self, keys: Sequence[str]) -> list[RawRecord]:
+        if not keys:
+            return []
+        table = self._table
+        wanted = select(*self._known_and_raw).where(self._ours, table.c.dropped == false(), among(table.c.key, keys))
+        unsettled = or_(table.c.quarantined == true(), table.c.stale == true())
+        rows = self._connection.execute(wanted.where(unsettled).order_by(table.c.key))
+        return [to_raw(row) for row in rows]
 
     def unapplied(self, flow_version: int, limit: int) -> list[RawRecord]:
         """One question for each of the indexes that can answer it: asked together, all records would be read."""
@@ -125,6 +147,8 @@ class SqlRaw:
         return self._change(keys, true(), applied_hash=None, applied_version=None, quarantined=False)
 
     def _change(self, keys: Sequence[str], where: ColumnElement[bool], **values: Any) -> int:
+        if not keys:
+            return 0
         changed = update(self._table).where(self._ours, among(self._table.c.key, keys), where).values(values)
         return self._connection.execute(changed).rowcount
 

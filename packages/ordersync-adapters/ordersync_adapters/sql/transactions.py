@@ -1,5 +1,6 @@
 """Connections for one transaction, and the errors that they raise."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -7,6 +8,7 @@ from sqlalchemy import Connection, Engine, event
 from sqlalchemy.engine import ExceptionContext
 
 from ordersync_adapters.sql.errors import sql_errors
+from ordersync_adapters.sql.types import POSTGRES
 from ordersync_core.kernel.errors import ChangedMeanwhile
 
 _FAILED = "ordersync.failed"
@@ -23,6 +25,11 @@ def raise_core_errors(engine: Engine) -> None:
             raise context.sqlalchemy_exception or context.original_exception
 
 
+LONG = 0.05
+PAUSE = 0.005
+"""Seconds: a transaction of over 50 ms on SQLite leaves the file to others for 5 ms, so that bulk work lets them in."""
+
+
 @contextmanager
 def transaction(engine: Engine) -> Iterator[Connection]:
     """A connection in a transaction that is undone at the end, unless it was committed with `commit`."""
@@ -32,9 +39,12 @@ def transaction(engine: Engine) -> Iterator[Connection]:
         connection.info.pop(_FAILED, None)
         with sql_errors():
             connection.begin()
+        began = time.monotonic()
         yield connection
     finally:
         connection.close()
+    if engine.dialect.name != POSTGRES and time.monotonic() - began > LONG:
+        time.sleep(PAUSE)
 
 
 @contextmanager

@@ -29,7 +29,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 
-@lru_cache(maxsize=256)  # all that one transaction writes is of a few moments
+@lru_cache(maxsize=256)  # what one transaction writes or reads is mostly of a few moments
 def to_microseconds(moment: datetime) -> int:
     """Microseconds since 1970-01-01 UTC; ValueError for a moment without a time zone."""
     return (_aware(moment) - _EPOCH) // _MICROSECOND
@@ -40,6 +40,7 @@ def stored_moment(moment: datetime, dialect: Dialect) -> datetime | int:
     return _aware(moment) if dialect.name == POSTGRES else to_microseconds(moment)
 
 
+@lru_cache(maxsize=256)
 def from_microseconds(count: int) -> datetime:
     return _EPOCH + timedelta(microseconds=count)
 

@@ -29,15 +29,14 @@ from ordersync_adapters.sql.raw import SqlRaw
 from ordersync_adapters.sql.tables.leases import admin_leases, tenant_leases
 from ordersync_adapters.sql.tenants import AdminDatabase, SqlTenantDatabases
 from ordersync_adapters.sql.transactions import commit
-from ordersync_adapters.sql.types import to_json
+from ordersync_adapters.sql.types import stored_moment, to_json
 from ordersync_adapters.sql.webhooks import SqlDeliveries, SqlEventLog, SqlWebhooks, WebhookSqlQueries
-from ordersync_core.audit.model import audit_entry
+from ordersync_core.audit.model import audited_after
 from ordersync_core.kernel.change import Change
 from ordersync_core.kernel.clock import Clock
 from ordersync_core.kernel.context import Context
 from ordersync_core.kernel.errors import NotFound
 from ordersync_core.kernel.ids import Ids
-from ordersync_core.messaging.model import outbox_row
 
 _log = logging.getLogger(__name__)
 
@@ -131,20 +130,17 @@ class SqlUnitOfWork(SqlTransaction):
         self._memory: _Memory | None = None
 
     def tell(self, *changes: Change[Any]) -> None:
-        now = self._clock.now()
-        memory, dialect = self._remembered, self._connection.dialect
-        for notification in (change.notification for change in changes):
-            id = self._ids.new()
-            row = outbox_row(notification, id=id, at=now, context=self._context)
-            entry = audit_entry(notification, id=id, at=now, context=self._context)
+        memory, context = self._remembered, self._context
+        at = stored_moment(self._clock.now(), memory.connection.dialect)
+        for told in (change.notification for change in changes):
+            id = str(self._ids.new())
             # JSON is made here and once: what was told would otherwise be held until the end, and then spelled twice
-            before = to_json(row.before) if row.before else "{}"
-            after = None if row.after is None else to_json(row.after)
-            whole = after is not None and entry.after is row.after
-            memory.told.append(outbox.to_row(row, dialect, before=before, after=after))
-            memory.audited.append(
-                audit.to_row(entry, dialect, before=before, after=after if whole else to_json(entry.after))
-            )
+            before = to_json(told.before) if told.before else "{}"
+            after = None if told.after is None else to_json(told.after)
+            audited = audited_after(told)
+            audited_json = after if after is not None and audited is told.after else to_json(audited)
+            memory.told.append(outbox.to_row(told, id=id, at=at, context=context, before=before, after=after))
+            memory.audited.append(audit.to_row(told, id=id, at=at, context=context, before=before, after=audited_json))
 
     def processed(self, handler: str, message_ids: Sequence[UUID]) -> frozenset[UUID]:
         return enter_inbox(self._connection, handler, message_ids, self._clock.now())

@@ -332,7 +332,9 @@ def _owed(now: datetime, *, window: int, on_postgres: bool) -> CompoundSelect[An
         due = delivery_rows.alias("due")
         joined = webhook_rows.join(due, due.c.id.in_(first))
     place = func.row_number().over(partition_by=due.c.webhook_id, order_by=due.c.position)
-    let_in = select(*due.c, place.label("place"), (window - out).label("room")).select_from(joined).subquery()
+    room = window - out
+    # of a webhook whose window is full nothing more is read
+    let_in = select(*due.c, place.label("place"), room.label("room")).select_from(joined).where(room > 0).subquery()
     fitting = select(*(let_in.c[column.name] for column in delivery_rows.c)).where(let_in.c.place <= let_in.c.room)
     return union_all(again, fitting)
 
@@ -350,15 +352,6 @@ class SqlEventLog:
 
     def events_after(self, number: int, limit: int) -> list[Event]:
         return self._events(_numbered.where(outbox.c.number > number).limit(limit))
-
-    def bodies(self, ids: Sequence[UUID]) -> Mapping[UUID, EventBody]:
-        statement = select(outbox.c.id, outbox.c.triggered_by, outbox.c.traceparent, outbox.c.body).where(
-            is_numbered, among(outbox.c.id, ids)
-        )
-        return {
-            row.id: EventBody(triggered_by=row.triggered_by, traceparent=row.traceparent, body=row.body)
-            for row in self._connection.execute(statement)
-        }
 
     def handled(self, ids: Sequence[UUID], at: datetime) -> None:
         mark_handled(self._connection, ids, at)
@@ -414,3 +407,25 @@ class WebhookSqlQueries(SqlReads):
         if not rows:
             return None
         return to_delivery(rows[0]), [to_attempt(row) for row in rows if row.attempt_number is not None]
+
+    def waiting(self, delivery_ids: Sequence[UUID]) -> Mapping[UUID, tuple[Delivery, Webhook]]:
+        if not delivery_ids:
+            return {}
+        wanted = and_(is_waiting, among(delivery_rows.c.id, delivery_ids))
+        their_webhooks = webhook_rows.c.id.in_(select(delivery_rows.c.webhook_id).where(wanted))
+        with self._connect() as connection:
+            deliveries = list(map(to_delivery, connection.execute(select(delivery_rows).where(wanted))))
+            found = map(to_webhook, connection.execute(select(webhook_rows).where(their_webhooks)))
+            webhooks = {webhook.id: webhook for webhook in found}
+        # a webhook may have been deleted between the two
+        return {d.id: (d, webhooks[d.webhook_id]) for d in deliveries if d.webhook_id in webhooks}
+
+    def bodies(self, event_ids: Sequence[UUID]) -> Mapping[UUID, EventBody]:
+        statement = select(outbox.c.id, outbox.c.triggered_by, outbox.c.traceparent, outbox.c.body).where(
+            is_numbered, among(outbox.c.id, event_ids)
+        )
+        with self._connect() as connection:
+            rows = connection.execute(statement).all()
+        return {
+            row.id: EventBody(triggered_by=row.triggered_by, traceparent=row.traceparent, body=row.body) for row in rows
+        }

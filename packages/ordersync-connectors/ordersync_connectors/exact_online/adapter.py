@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import date, datetime, timedelta
 from typing import Any, TypeVar
 
 import httpx
@@ -28,6 +28,7 @@ from ordersync_connectors.exact_online.settings import (
 from ordersync_core.connections.model import TokenSet
 from ordersync_core.connections.ports import (
     ConnectorDescription,
+    CursorTooOld,
     OpenConnection,
     Source,
     SourcePage,
@@ -43,6 +44,9 @@ CODES_PER_CALL = 25
 """Conditions joined by `or` in one filter; integrators keep it that small."""
 
 FIRST_TIMESTAMP = 1
+
+REMOVALS_ARE_TOLD_FOR = timedelta(days=50)
+"""Exact Online keeps `sync/Deleted` for about two months."""
 
 
 class ExactOnline:
@@ -127,7 +131,7 @@ class ExactOnline:
             sleep=self._sleep,
             http=self._http(),
         )
-        return ItemSource(client)
+        return ItemSource(client, self._clock)
 
     def _tokens(
         self,
@@ -150,36 +154,46 @@ class ExactOnline:
 class ItemSource:
     """Items of one company: what changed by `sync/Logistics/Items`, what was removed by `sync/Deleted`."""
 
-    def __init__(self, client: ExactClient) -> None:
+    def __init__(self, client: ExactClient, clock: Clock) -> None:
         self._client = client
+        self._clock = clock
 
     def pages(self, cursor: Mapping[str, Any] | None) -> Iterator[SourcePage]:
-        """The cursor holds the highest Timestamp of each of the two that was handed out so far.
+        """The cursor holds the highest Timestamp of each of the two that was handed out so far, and the day on which
+        the latest read began that brought all removals; of a first read, on which it began itself.
 
         Changes come first and removals after them; a removal of something that was made anew is told apart by its
         lower Timestamp.
         """
-        place = {"items": FIRST_TIMESTAMP, "deleted": FIRST_TIMESTAMP, **(cursor or {})}
+        today = self._clock.now().date()
+        if cursor is not None and date.fromisoformat(cursor["read_on"]) < today - REMOVALS_ARE_TOLD_FOR:
+            raise CursorTooOld(f"the items were last read on {cursor['read_on']}")
+        first = {"items": FIRST_TIMESTAMP, "deleted": FIRST_TIMESTAMP, "read_on": today.isoformat()}
+        place = first if cursor is None else dict(cursor)
         with self._client:
             yield from self._changed(place)
             yield from self._deleted(place)
+        if place["read_on"] != today.isoformat():
+            yield SourcePage(cursor=place | {"read_on": today.isoformat()})
 
     def named(self, codes: Sequence[str]) -> Iterator[SourcePage]:
         with self._client:
             for first in range(0, len(codes), CODES_PER_CALL):
-                conditions = [f"Code eq {_quoted(code)}" for code in codes[first : first + CODES_PER_CALL]]
+                asked = codes[first : first + CODES_PER_CALL]
+                conditions = [f"Code eq {_quoted(code)}" for code in asked]
                 parameters = {"$filter": " or ".join(conditions), "$select": ",".join(ITEM_FIELDS)}
                 for rows in self._client.pages("logistics/Items", parameters):
                     yield _page(rows)
+                yield SourcePage(answered=asked)
 
-    def _changed(self, place: dict[str, int]) -> Iterator[SourcePage]:
+    def _changed(self, place: dict[str, Any]) -> Iterator[SourcePage]:
         parameters = _after(place["items"], ("Timestamp", *ITEM_FIELDS))
         for rows in self._client.pages("sync/Logistics/Items", parameters):
             page = _page(rows)
             place["items"] = max([place["items"], *(r.version for r in page.records if r.version is not None)])
             yield evolve(page, cursor=dict(place))
 
-    def _deleted(self, place: dict[str, int]) -> Iterator[SourcePage]:
+    def _deleted(self, place: dict[str, Any]) -> Iterator[SourcePage]:
         for rows in self._client.pages("sync/Deleted", _after(place["deleted"], DELETED_FIELDS)):
             tombstones, broken = _each(tombstone, [row for row in rows if is_deleted_item(row)])
             place["deleted"] = max([place["deleted"], *_each(timestamp, rows)[0]])

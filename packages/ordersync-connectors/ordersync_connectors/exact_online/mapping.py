@@ -109,7 +109,9 @@ def _attributes(raw: Mapping[str, Any]) -> dict[str, Any]:
     """What the row has no value for is left out."""
     attributes = {}
     for field, (name, read) in _ATTRIBUTES.items():
-        value = _read(read, raw, field)
+        value = raw.get(field)
+        if value is not None:
+            value = read(value, field)
         if value is not None:
             attributes[name] = value
     return attributes

@@ -18,6 +18,10 @@ class NotExpired(PermanentFailure):
     """The authorisation server says that the present access token still holds: keep using it."""
 
 
+class CursorTooOld(PermanentFailure):
+    """The source may have forgotten what it removed since the cursor: only reading everything tells what is gone."""
+
+
 class ConnectionRepository(Protocol):
     def add(self, connection: Connection) -> None: ...
 
@@ -83,11 +87,13 @@ class SourcePage:
 
     cursor: where to go on after this page; None when this kind of read has no cursor.
     broken: entries that could not even be told apart, each with the reason: they go to quarantine.
+    answered: in a read of named records, the codes of which all has been brought with this page, found or not.
     """
 
     records: Sequence[SourceRecord] = ()
     tombstones: Sequence[Tombstone] = ()
     broken: Sequence[tuple[Any, str]] = ()
+    answered: Sequence[str] = ()
     cursor: Mapping[str, Any] | None = None
 
 
@@ -98,6 +104,7 @@ class Source(Protocol):
         """All changes after `cursor`, oldest first; None reads everything from the beginning.
 
         Raises:
+            CursorTooOld: before anything was read.
             TemporaryFailure: worth another attempt; `retry_after` over 60 s means that the run should wait.
             PermanentFailure: another attempt would fail the same way.
         """

@@ -22,7 +22,7 @@ class SetUpFlow:
 class ItemSync:
     """Run the item flow: all that changed.
 
-    complete: forget the cursor and read everything.
+    complete: read everything, also what did not change.
     confirm_deletions: apply also more deletions than the guard allows.
     """
 

@@ -4,12 +4,19 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from ordersync_core.connections.commands import GetAccessToken
 from ordersync_core.connections.handlers import get_access_token, secret_settings_of
 from ordersync_core.connections.model import Connection
-from ordersync_core.connections.ports import Connectors, OpenConnection, Source, SourcePage, SourceRecord
+from ordersync_core.connections.ports import (
+    Connectors,
+    CursorTooOld,
+    OpenConnection,
+    Source,
+    SourcePage,
+    SourceRecord,
+)
 from ordersync_core.flows.commands import RetryQuarantined, RunFlow, SetUpFlow
 from ordersync_core.flows.model import (
     Counts,
@@ -23,12 +30,15 @@ from ordersync_core.flows.model import (
     deletions_allowed,
 )
 from ordersync_core.flows.plan import (
+    Drafts,
     Plan,
     build,
+    changing_code,
     codes_claimed,
     codes_touched,
     detect,
     latest,
+    outliving,
     plan,
     refuse_taken_codes,
 )
@@ -131,7 +141,11 @@ def run_flow(
     try:
         with heartbeat.every(RENEW_EVERY, lambda: _hold(run, uows=uows)):
             execution = _apply_left_over(run, run.execution, uows=uows, clock=clock)
-            execution = _read(run, execution, source, uows=uows, reads=reads, clock=clock, progress=progress)
+            try:
+                execution = _read(run, execution, source, uows=uows, reads=reads, clock=clock, progress=progress)
+            except CursorTooOld:
+                execution = execution.begin_complete_read()
+                execution = _read(run, execution, source, uows=uows, reads=reads, clock=clock, progress=progress)
             execution = _apply_left_over(run, execution, uows=uows, clock=clock, again=True)
             execution = _delete_dropped(run, execution, uows=uows, clock=clock)
         return _finish(run, execution, uows=uows, clock=clock)
@@ -142,7 +156,11 @@ def run_flow(
 
 @frozen(kw_only=True)
 class _Run:
-    """What holds for the whole of a run."""
+    """What holds for the whole of a run.
+
+    cursor: the flow's, as the run found it.
+    refused: the keys that it has counted as quarantined. Forgotten when the run is broken off.
+    """
 
     command: RunFlow
     flow: Flow
@@ -151,6 +169,7 @@ class _Run:
     lease: Lease
     execution: Execution
     cursor: Any
+    refused: set[str] = field(factory=set)
 
 
 def _begin(command: RunFlow, *, uows: Opens[FlowsUnitOfWork], mappings: Mappings, clock: Clock) -> _Run:
@@ -161,21 +180,16 @@ def _begin(command: RunFlow, *, uows: Opens[FlowsUnitOfWork], mappings: Mappings
         if lease is None:
             raise FlowBusy(f"the {flow.kind.value} flow is at work already")
         raw = _raw(uow, flow, connection)
-        execution = uow.executions.find(command.run_id)
-        if execution is None:
-            if command.complete:
-                raw.save_cursor(None)
-            execution = Execution(
-                run_id=command.run_id,
-                kind=flow.kind,
-                started_at=clock.now(),
-                complete_read=command.codes is None and raw.cursor() is None,
-            )
-        elif execution.complete_read and raw.cursor() is not None:
-            # The read was broken off: what it saw is forgotten, so it may delete nothing by absence.
-            execution = evolve(execution, complete_read=False)
-        uow.executions.save(execution)
         cursor = raw.cursor()
+        execution = uow.executions.find(command.run_id)
+        if execution is not None:
+            execution = execution.go_on(cursor)
+        else:
+            execution = Execution(run_id=command.run_id, kind=flow.kind, started_at=clock.now())
+            if command.codes is None and (command.complete or cursor is None):
+                empty = cursor is None and raw.count() == (0, 0)
+                execution = execution.begin_complete_read(nothing_is_stored=empty)
+        uow.executions.save(execution)
         uow.commit()
     return _Run(
         command=command,
@@ -205,10 +219,9 @@ def _apply_left_over(
             planned = _plan(uow, raw, left_over, run=run, clock=clock)
             _write(uow, planned, run=run)
             raw.mark([record.known for record in planned.records])
-            counts = evolve(planned.counts, quarantined=0) if again else planned.counts
-            execution = execution.add(
-                evolve(counts, read=counts.created + counts.updated + counts.unchanged + counts.quarantined)
-            )
+            refused = () if again else planned.refused
+            counts = evolve(planned.counts, quarantined=len(refused))
+            execution = execution.add(_each_once(run, counts, built=planned.cleared, refused=refused))
             uow.executions.save(execution)
             uow.commit()
 
@@ -224,14 +237,18 @@ def _read(
     progress: RunProgress,
 ) -> Execution:
     codes = run.command.codes
-    stream = source.pages(run.cursor) if codes is None else source.named(codes)
+    if codes is None:
+        stream = source.pages(execution.goes_on_at(run.cursor))
+    else:
+        answered = set(execution.answered)
+        stream = source.named([code for code in codes if code not in answered])
     entity = run.flow.kind.value
     seen_keys = (
         reads.keys_seen(run.connection.connector, run.connection.id, entity)
         if execution.complete_read
         else nullcontext(None)
     )
-    all_told_apart, read = True, 0
+    all_told_apart, read = True, len(execution.answered)
     with seen_keys as seen:
         for batch in batches(stream, BATCH):
             execution = _apply(run, execution, batch, uows=uows, clock=clock)
@@ -243,11 +260,23 @@ def _read(
         # An entry that cannot be told apart may be any of the records that seem to be missing.
         if seen is not None and all_told_apart:
             _drop_missing(run, seen, uows=uows)
+    if execution.complete_read and execution.cursor is not None:
+        execution = _move_flow_cursor(run, execution, uows=uows)
     return execution
 
 
+def _move_flow_cursor(run: _Run, execution: Execution, *, uows: Opens[FlowsUnitOfWork]) -> Execution:
+    """Everything was read in one go: the flow goes on from the end of this read."""
+    moved = evolve(execution, cursor=None)
+    with uows() as uow:
+        uow.leases.hold(run.lease)
+        _raw(uow, run.flow, run.connection).save_cursor(execution.cursor or None)
+        uow.executions.save(moved)
+        uow.commit()
+    return moved
+
+
 def _progress(run: _Run, execution: Execution, read: int) -> Progress:
-    """Of named records all are read again when a run goes on; of changes, and of everything, what is left."""
     text = f"{run.flow.kind.value}s read"
     if run.command.codes is None:
         return Progress(done=execution.counts.read, text=text)
@@ -280,6 +309,7 @@ def _together(pages: Sequence[SourcePage]) -> SourcePage:
         records=[record for page in pages for record in page.records],
         tombstones=[tombstone for page in pages for tombstone in page.tombstones],
         broken=[entry for page in pages for entry in page.broken],
+        answered=[code for page in pages for code in page.answered],
         cursor=pages[-1].cursor,
     )
 
@@ -293,28 +323,37 @@ def _apply(
         uow.leases.hold(run.lease)
         raw = _raw(uow, run.flow, run.connection)
         known = raw.known([r.key for r in records] + [t.key for t in batch.tombstones])
+        removed_in = _removed_in(raw, batch, records, known)
         removed = _tombstoned(batch, records, known)
         # Before the plan: what is removed gives up its code to a record of this batch that was made anew with it.
         newly_dropped = raw.drop(removed)
-        detected = detect(records, known, flow_version=run.flow.version)
+        present = outliving(records, removed_in) if removed_in else records
+        detected = detect(present, known, flow_version=run.flow.version)
+        # Also before the plan, which may build some of these that are in quarantine.
+        raw.mark(detected.newer)
         planned = _plan(uow, raw, detected.changed, run=run, clock=clock)
         _write(uow, planned, run=run)
         raw.save(planned.records)
-        raw.mark(detected.returned)
         raw.drop(removed)
         if newly_dropped or planned.deleted:
             _try_refused_again(uow, raw, run=run)
         _quarantine_broken(uow, batch, run=run, clock=clock)
         if batch.cursor is not None:
-            raw.save_cursor(batch.cursor)
+            if execution.cursor is None:
+                raw.save_cursor(batch.cursor)
+            else:
+                execution = evolve(execution, cursor=batch.cursor)
+        if batch.answered:
+            execution = evolve(execution, answered=(*execution.answered, *batch.answered))
+        stay = set(detected.quarantined).difference(planned.cleared)
         counts = planned.counts.plus(
             Counts(
-                read=len(records) + len(batch.broken),
-                unchanged=detected.unchanged,
-                quarantined=detected.quarantined + len(batch.broken),
+                unchanged=detected.unchanged + len(records) - len(present),
+                quarantined=len(stay) + len(batch.broken),
             )
         )
-        execution = execution.add(counts)
+        refused = [*planned.refused, *stay]
+        execution = execution.add(_each_once(run, counts, built=planned.cleared, refused=refused))
         uow.executions.save(execution)
         uow.commit()
     return execution
@@ -323,10 +362,37 @@ def _apply(
 def _plan(uow: FlowsUnitOfWork, raw: RawRepository, records: Sequence[RawRecord], *, run: _Run, clock: Clock) -> Plan:
     if not records:
         return Plan()
-    built = build(records, run.mapping, run.connection.settings)
-    drafts = refuse_taken_codes(built, raw.holders(codes_claimed(built)))
+    drafts = _drafts(raw, records, run=run)
     kept = uow.items.get(codes_touched(drafts))
     return plan(drafts, kept, aspects=run.flow.source.aspects, flow_version=run.flow.version, at=clock.now())
+
+
+def _drafts(raw: RawRepository, records: Sequence[RawRecord], *, run: _Run) -> Drafts:
+    """What is built of the records, and beside them of those in quarantine that hold a code which is claimed: they wait
+    for another one, so that codes can be exchanged also when the records come in several batches."""
+    drafts = build(records, run.mapping, run.connection.settings)
+    holders = dict(raw.holders(codes_claimed(drafts)))
+    own = {record.known.key for record in records} if holders else set()
+    asked = set(own)
+    while others := sorted(set(holders.values()) - asked):
+        asked.update(others)
+        beside = changing_code(build(raw.waiting(others), run.mapping, run.connection.settings))
+        drafts = evolve(drafts, built=[*beside.built, *drafts.built])
+        holders |= raw.holders(codes_claimed(beside))
+    settled = refuse_taken_codes(drafts, holders)
+    if asked == own:
+        return settled
+    return evolve(settled, refused=[(record, why) for record, why in settled.refused if record.known.key in own])
+
+
+def _each_once(run: _Run, counts: Counts, *, built: Sequence[str], refused: Sequence[str]) -> Counts:
+    """Each record that a run handles counts once: one that was refused before counts as what becomes of it now."""
+    counted = run.refused.intersection([*built, *refused]) if run.refused else ()
+    run.refused.difference_update(built)
+    run.refused.update(refused)
+    quarantined = counts.quarantined - len(counted)
+    read = counts.created + counts.updated + counts.unchanged + quarantined
+    return evolve(counts, read=read, quarantined=quarantined)
 
 
 def _write(uow: FlowsUnitOfWork, planned: Plan, *, run: _Run) -> None:
@@ -350,6 +416,23 @@ def _quarantine_broken(uow: FlowsUnitOfWork, batch: SourcePage, *, run: _Run, cl
                 for raw, reason in batch.broken
             ],
         )
+
+
+def _removed_in(
+    raw: RawRepository, batch: SourcePage, records: Sequence[SourceRecord], known: Mapping[str, KnownRecord]
+) -> Mapping[str, int]:
+    """The version in which the source removed what the batch tells to be gone, and those of the records that are not
+    stored, or dropped. It is kept, so that an older version that comes later brings nothing back."""
+    told: dict[str, int] = {}
+    for tombstone in batch.tombstones:
+        if tombstone.version is not None:
+            told[tombstone.key] = max(tombstone.version, told.get(tombstone.key, tombstone.version))
+    absent = [record.key for record in records if record.key not in known or known[record.key].dropped]
+    kept = raw.tombstones([*absent, *told])
+    later = {key: version for key, version in told.items() if kept.get(key, version - 1) < version}
+    if later:
+        raw.save_tombstones(later)
+    return {**kept, **later}
 
 
 def _tombstoned(batch: SourcePage, records: Sequence[SourceRecord], known: Mapping[str, KnownRecord]) -> list[str]:
@@ -389,14 +472,7 @@ def _delete_dropped(run: _Run, execution: Execution, *, uows: Opens[FlowsUnitOfW
         known, dropped = _raw(uow, run.flow, run.connection).count()
     if dropped == 0:
         return execution
-    if not deletions_allowed(
-        dropped,
-        known=known,
-        read=known - dropped,  # not the count of the run, which has in it what was built without being read
-        complete_read=execution.complete_read,
-        confirmed=run.command.confirm_deletions,
-        guard=run.flow.guard,
-    ):
+    if not deletions_allowed(dropped, known=known, confirmed=run.command.confirm_deletions, guard=run.flow.guard):
         return evolve(execution, held=dropped)
     while True:
         with uows() as uow:
@@ -418,7 +494,7 @@ def _delete_dropped(run: _Run, execution: Execution, *, uows: Opens[FlowsUnitOfW
 
 
 def _finish(run: _Run, execution: Execution, *, uows: Opens[FlowsUnitOfWork], clock: Clock) -> Execution:
-    ended = evolve(execution, ended_at=clock.now())
+    ended = evolve(execution, ended_at=clock.now(), cursor=None, answered=())
     with uows() as uow:
         uow.leases.hold(run.lease)
         uow.executions.save(ended)

@@ -93,6 +93,10 @@ class Execution:
     """The entry of one run in the execution log; written with each batch, so a killed run goes on counting.
 
     complete_read: whether the run reads everything from the beginning, in one go so far.
+    cursor: where a read of everything goes on that leaves the flow's cursor where it is, so that what the source
+        removed before is still told of when this read is broken off; empty: at the beginning. None: the run goes on
+        at the flow's cursor.
+    answered: the codes that a read of named items is through with; it goes on with the others.
     held: deletions that wait for a person's confirmation.
     """
 
@@ -101,8 +105,23 @@ class Execution:
     started_at: datetime
     ended_at: datetime | None = None
     complete_read: bool = False
+    cursor: Mapping[str, Any] | None = None
+    answered: tuple[str, ...] = ()
     counts: Counts = field(factory=Counts)
     held: int = 0
+
+    def begin_complete_read(self, *, nothing_is_stored: bool = False) -> "Execution":
+        """Into an empty store it may move the flow's cursor: there is nothing that the source could have removed."""
+        return evolve(self, complete_read=True, cursor=None if nothing_is_stored else {})
+
+    def go_on(self, flow_cursor: Mapping[str, Any] | None) -> "Execution":
+        """The rest of a run that was broken off. What it saw is forgotten, so that it deletes nothing by absence,
+        unless it has read nothing yet."""
+        return evolve(self, complete_read=self.complete_read and self.goes_on_at(flow_cursor) is None)
+
+    def goes_on_at(self, flow_cursor: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+        """None: at the beginning."""
+        return flow_cursor if self.cursor is None else self.cursor or None
 
     def add(self, counts: Counts) -> "Execution":
         return evolve(self, counts=self.counts.plus(counts))
@@ -142,6 +161,11 @@ class KnownRecord:
     def is_applied(self, flow_version: int) -> bool:
         return self.applied_hash == self.content_hash and self.applied_version == flow_version
 
+    @property
+    def is_waiting(self) -> bool:
+        """The source has it, and it is in quarantine or its content was not built yet."""
+        return not self.dropped and (self.quarantined or self.applied_hash != self.content_hash)
+
 
 @frozen(kw_only=True)
 class RawRecord:
@@ -161,19 +185,13 @@ class Quarantined:
     since: datetime
 
 
-def deletions_allowed(
-    dropped: int, *, known: int, read: int, complete_read: bool, confirmed: bool, guard: Guard
-) -> bool:
+def deletions_allowed(dropped: int, *, known: int, confirmed: bool, guard: Guard) -> bool:
     """Whether a run may delete what the source dropped, tombstones included.
 
-    known: stored records, the dropped ones included. A complete read that brought nothing at all deletes nothing
-    without confirmation, however few are known.
+    known: stored records, the dropped ones included. All of them, however few, are deleted with confirmation only:
+    a source that seems to be empty may be the wrong one, and later runs know no more of it than the first.
     """
-    if confirmed:
-        return True
-    if complete_read and read == 0 and known > 0:
-        return False
-    return guard.allows(dropped, known=known)
+    return confirmed or (dropped < known and guard.allows(dropped, known=known))
 
 
 def shown(flow: Flow) -> dict[str, Any]:

@@ -18,16 +18,18 @@ from ordersync_core.kernel.errors import InvalidInput
 
 @frozen(kw_only=True)
 class Detected:
-    """changed: the records whose content is new, or was not built yet by this version of the flow.
+    """changed: the records whose content is new, or was not built yet by this version of the flow; and those that the
+        source had dropped, because another one may have been built into their code meanwhile.
 
-    returned: what is known now of stored records whose content is as it was: dropped ones came back, others have a
-        later version, which outdoes whatever arrives late.
+    quarantined: the keys of those that stay there.
+    newer: what is known now of stored records whose content is as it was: their version is later, and outdoes
+        whatever arrives late.
     """
 
     changed: Sequence[RawRecord] = ()
     unchanged: int = 0
-    quarantined: int = 0
-    returned: Sequence[KnownRecord] = ()
+    quarantined: Sequence[str] = ()
+    newer: Sequence[KnownRecord] = ()
 
 
 def latest(records: Iterable[SourceRecord]) -> list[SourceRecord]:
@@ -40,24 +42,38 @@ def latest(records: Iterable[SourceRecord]) -> list[SourceRecord]:
     return list(kept.values())
 
 
+def outliving(records: Sequence[SourceRecord], removed_in: Mapping[str, int]) -> list[SourceRecord]:
+    """The records without those that the source removed in the same version, or a later one.
+
+    removed_in: the version of the tombstone, by key.
+    """
+    return [
+        record
+        for record in records
+        if record.version is None or record.key not in removed_in or record.version > removed_in[record.key]
+    ]
+
+
 def detect(records: Sequence[SourceRecord], known: Mapping[str, KnownRecord], *, flow_version: int) -> Detected:
     """What is new among the records, one a key. An older version than the stored one changes nothing."""
     changed: list[RawRecord] = []
-    returned: list[KnownRecord] = []
-    unchanged = quarantined = 0
+    newer: list[KnownRecord] = []
+    quarantined: list[str] = []
+    unchanged = 0
     for record in records:
         stored = known.get(record.key)
         hashed = content_hash(record.raw)
         if stored is not None:
             older = _is_older(record.version, stored.source_version)
-            if older or (stored.content_hash == hashed and stored.is_applied(flow_version)):
+            as_it_was = stored.content_hash == hashed and stored.is_applied(flow_version) and not stored.dropped
+            if older or as_it_was:
                 if stored.quarantined:
-                    quarantined += 1
+                    quarantined.append(record.key)
                 else:
                     unchanged += 1
                 version = _newer(record.version, stored.source_version)
-                if not older and (stored.dropped or stored.source_version != version):
-                    returned.append(evolve(stored, source_version=version, dropped=False))
+                if not older and stored.source_version != version:
+                    newer.append(evolve(stored, source_version=version))
                 continue
         changed.append(
             RawRecord(
@@ -71,7 +87,7 @@ def detect(records: Sequence[SourceRecord], known: Mapping[str, KnownRecord], *,
                 raw=record.raw,
             )
         )
-    return Detected(changed=changed, unchanged=unchanged, quarantined=quarantined, returned=returned)
+    return Detected(changed=changed, unchanged=unchanged, quarantined=quarantined, newer=newer)
 
 
 @frozen(kw_only=True)
@@ -93,17 +109,68 @@ def build(records: Sequence[RawRecord], mapping: ItemMapping, settings: Mapping[
     return Drafts(built=built, refused=refused)
 
 
-def codes_claimed(drafts: Drafts) -> list[ItemCode]:
+def changing_code(drafts: Drafts) -> Drafts:
+    """Of what was built: the records that leave the code which they hold."""
+    return Drafts(built=[(record, draft) for record, draft in drafts.built if _leaves_its_code(record, draft)])
+
+
+def codes_claimed(drafts: Drafts) -> list[str]:
     """The codes of which it must be asked who holds them. A record that is built into its own code again holds it,
-    unless the source had dropped it meanwhile."""
-    return [draft.code for record, draft in drafts.built if record.known.code != draft.code or record.known.dropped]
+    unless the source had dropped it meanwhile: then it may have lost it."""
+    codes = {draft.code for record, draft in drafts.built if record.known.code != draft.code or record.known.dropped}
+    return sorted(codes | {record.known.code for record in _returning(drafts) if record.known.code is not None})
 
 
 def refuse_taken_codes(drafts: Drafts, holders: Mapping[str, str]) -> Drafts:
     """Two records that claim one item code are never merged: the later one is refused.
 
+    A record that is built into another code gives up its own, so that records can exchange theirs; one that is
+    refused keeps it.
+
     holders: for codes that stored records were built into, the key of that record.
     """
+    drafts = _without_lost_codes(drafts, holders)
+    held = {record.known.code: record.known.key for record in _returning(drafts) if record.known.code is not None}
+    held |= holders
+    leaving = {record.known.key for record, draft in drafts.built if _leaves_its_code(record, draft)}
+    while True:
+        settled = _refuse(drafts, {code: key for code, key in held.items() if key not in leaving})
+        staying = leaving.intersection(record.known.key for record, _ in settled.refused)
+        if not staying:
+            return settled
+        leaving -= staying
+
+
+def _leaves_its_code(record: RawRecord, draft: Item) -> bool:
+    return record.known.code is not None and record.known.code != draft.code
+
+
+def _returning(drafts: Drafts) -> list[RawRecord]:
+    """Those that the source had dropped."""
+    records = [record for record, _ in drafts.built if record.known.dropped]
+    return records + [record for record, _ in drafts.refused if record.known.dropped]
+
+
+def _without_lost_codes(drafts: Drafts, holders: Mapping[str, str]) -> Drafts:
+    """While the source had dropped them, another record may have been built into their code: the item is its now."""
+    lost = {
+        record.known.key
+        for record in _returning(drafts)
+        if record.known.code is not None and holders.get(record.known.code, record.known.key) != record.known.key
+    }
+    if not lost:
+        return drafts
+
+    def as_it_is(record: RawRecord) -> RawRecord:
+        return evolve(record, known=evolve(record.known, code=None)) if record.known.key in lost else record
+
+    return Drafts(
+        built=[(as_it_is(record), draft) for record, draft in drafts.built],
+        refused=[(as_it_is(record), reason) for record, reason in drafts.refused],
+    )
+
+
+def _refuse(drafts: Drafts, holders: Mapping[str, str]) -> Drafts:
     built: list[tuple[RawRecord, Item]] = []
     refused = list(drafts.refused)
     claimed = dict(holders)
@@ -128,6 +195,11 @@ class Plan:
     cleared: Sequence[str] = ()
     counts: Counts = field(factory=Counts)
 
+    @property
+    def refused(self) -> list[str]:
+        """Keys of what goes to quarantine."""
+        return [entry.key for entry in self.quarantined]
+
 
 def codes_touched(drafts: Drafts) -> list[ItemCode]:
     """Every item code that the plan needs to look at: what is built, and what a record was built into before."""
@@ -149,12 +221,13 @@ def plan(
     at: datetime,
 ) -> Plan:
     """Decide each record: created, updated, unchanged, quarantined. A record whose code changed deletes the item that
-    it was before."""
+    it was before, unless another one takes its code."""
     changes: list[Change[Item]] = []
     counts = {"created": 0, "updated": 0, "unchanged": 0, "deleted": 0}
     records: list[RawRecord] = []
     quarantined: list[Quarantined] = []
-    renamed: list[ItemCode] = []
+    left: list[ItemCode] = []
+    taken = {draft.code for _, draft in drafts.built}
     for record, draft in drafts.built:
         before = kept.get(draft.code)
         change = put(before, supply(before, draft, aspects), at=at)
@@ -164,8 +237,8 @@ def plan(
             counts["created" if before is None else "updated"] += 1
             changes.append(change)
         earlier = record.known.code
-        if earlier is not None and earlier != draft.code and ItemCode(earlier) in kept:
-            renamed.append(ItemCode(earlier))
+        if earlier is not None and earlier not in taken and ItemCode(earlier) in kept:
+            left.append(ItemCode(earlier))
             changes.append(delete(kept[ItemCode(earlier)]))
             counts["deleted"] += 1
         records.append(_applied(record, code=draft.code, flow_version=flow_version, quarantined=False))
@@ -175,7 +248,7 @@ def plan(
     return Plan(
         changes=changes,
         saved=[change.after for change in changes if change.after is not None],
-        deleted=renamed,
+        deleted=left,
         records=records,
         quarantined=quarantined,
         cleared=[record.known.key for record, _ in drafts.built],

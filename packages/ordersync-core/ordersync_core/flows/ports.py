@@ -28,7 +28,10 @@ class ExecutionRepository(Protocol):
 
 
 class RawRepository(Protocol):
-    """The records of one connection as its source sent them, in the connector's own schema, and the cursor."""
+    """The records of one connection as its source sent them, in the connector's own schema, and the cursor.
+
+    Of what the source removed, the version of the tombstone is kept also when the record is gone.
+    """
 
     def cursor(self) -> Mapping[str, Any] | None: ...
 
@@ -42,6 +45,18 @@ class RawRepository(Protocol):
 
     def mark(self, records: Sequence[KnownRecord]) -> None:
         """Replace what is known of stored records, and leave their raw record as it is."""
+        ...
+
+    def tombstones(self, keys: Sequence[str]) -> Mapping[str, int]:
+        """The version in which the source removed each of them; a key that it never removed is left out."""
+        ...
+
+    def save_tombstones(self, versions: Mapping[str, int]) -> None:
+        """Add or replace them, by key."""
+        ...
+
+    def waiting(self, keys: Sequence[str]) -> list[RawRecord]:
+        """Those of the stored records, not dropped, that are in quarantine, or whose content was not built yet."""
         ...
 
     def unapplied(self, flow_version: int, limit: int) -> list[RawRecord]:

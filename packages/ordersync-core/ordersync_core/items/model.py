@@ -135,6 +135,24 @@ class Item:
             "restock_orders": [_restock_order(order) for order in self.restock_orders] if self.restock_orders else [],
         }
 
+    def changed(self, at: datetime) -> Self:
+        """The same content, changed at that moment. Field by field, for it costs half of `evolve` and an import of a
+        catalogue does it for each item."""
+        return type(self)(
+            code=self.code,
+            name=self.name,
+            family_code=self.family_code,
+            unit=self.unit,
+            units=self.units,
+            vat_tariff=self.vat_tariff,
+            attributes=self.attributes,
+            images=self.images,
+            attachments=self.attachments,
+            stocks=self.stocks,
+            restock_orders=self.restock_orders,
+            updated_at=at,
+        )
+
 
 register(ItemCode, lambda value: ItemCode(text(value)))
 register(Factor, lambda value: factor(decimal(value)))
@@ -173,7 +191,7 @@ def version_of(item: Item) -> str:
 def put(kept: Item | None, wanted: Item, *, at: datetime) -> Change[Item] | None:
     """Create the item or replace its content; None when it holds that content already."""
     if kept is None:
-        after = evolve(wanted, updated_at=at)
+        after = wanted.changed(at)
         return Change(
             before=None,
             after=after,
@@ -182,7 +200,7 @@ def put(kept: Item | None, wanted: Item, *, at: datetime) -> Change[Item] | None
     changed = _changed_fields(kept, wanted)
     if not changed:
         return None
-    after, before = evolve(wanted, updated_at=at), kept.content()
+    after, before = wanted.changed(at), kept.content()
     return Change(
         before=kept,
         after=after,

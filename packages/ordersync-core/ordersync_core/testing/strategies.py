@@ -372,6 +372,8 @@ def executions(draw: st.DrawFn, *, kinds: st.SearchStrategy[FlowKind] | None = N
         started_at=started_at,
         ended_at=draw(st.none() | st.builds(started_at.__add__, _durations())),
         complete_read=draw(st.booleans()),
+        cursor=draw(st.none() | st.dictionaries(names(), st.integers(0, 2**40), max_size=2)),
+        answered=tuple(draw(st.lists(names(), max_size=2))),
         counts=Counts(
             read=created + updated + unchanged + quarantined,
             created=created,

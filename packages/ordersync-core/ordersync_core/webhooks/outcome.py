@@ -2,6 +2,7 @@
 
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Any
 
 from attrs import evolve, frozen
 
@@ -47,19 +48,12 @@ def after_attempt(
         error=response.error,
         response=response.response,
     )
-    tried = evolve(
-        delivery,
-        attempts=delivery.attempts + 1,
-        first_attempt_at=delivery.first_attempt_at or at,
-        tickets=0,
-        ticket_at=None,
-    )
     verdict = classify(response.status)
     if verdict is Verdict.SUCCESS:
         health = after_success(webhook.health, at=at)
         return Outcome(
-            delivery=evolve(tried, state=DeliveryState.DELIVERED, finished_at=at, reason=None),
-            webhook=evolve(webhook, health=health),
+            delivery=_tried(delivery, at, state=DeliveryState.DELIVERED, finished_at=at, reason=None),
+            webhook=webhook if health == webhook.health else evolve(webhook, health=health),
             attempt=attempt,
             drains=webhook.health.is_open or health.recovering,
         )
@@ -68,7 +62,7 @@ def after_attempt(
     disabled = webhook.state is WebhookState.ENABLED and (verdict is Verdict.DISABLE or must_disable(health, now=at))
     if disabled:
         webhook_after = disable(webhook_after, _why_disabled(verdict))
-    failed = _after_failure(tried, response, verdict, delays=delays)
+    failed = _after_failure(_tried(delivery, at), response, verdict, delays=delays)
     return Outcome(
         delivery=failed,
         webhook=webhook_after,
@@ -92,6 +86,17 @@ def probes_at(delivery: Delivery, *, failed_at: datetime, delays: tuple[timedelt
     failed, so one step of this one's own schedule later, the first if it was never attempted."""
     attempts = max(delivery.attempts - delivery.earlier_attempts, 1)
     return next_attempt_at(delivery_id=delivery.id, failed_at=failed_at, attempts=attempts, delays=delays) or failed_at
+
+
+def _tried(delivery: Delivery, at: datetime, **outcome: Any) -> Delivery:
+    return evolve(
+        delivery,
+        attempts=delivery.attempts + 1,
+        first_attempt_at=delivery.first_attempt_at or at,
+        tickets=0,
+        ticket_at=None,
+        **outcome,
+    )
 
 
 def _after_failure(

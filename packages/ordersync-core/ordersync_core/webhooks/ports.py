@@ -115,8 +115,6 @@ class EventLog(Protocol):
         """The first ones with a higher number, by number."""
         ...
 
-    def bodies(self, ids: Sequence[UUID]) -> Mapping[UUID, EventBody]: ...
-
     def handled(self, ids: Sequence[UUID], at: datetime) -> None: ...
 
 
@@ -143,6 +141,14 @@ class WebhookQueries(Queries, Protocol):
         ...
 
     def delivery(self, id: UUID) -> tuple[Delivery, list[Attempt]] | None: ...
+
+    def waiting(self, delivery_ids: Sequence[UUID]) -> Mapping[UUID, tuple[Delivery, Webhook]]:
+        """Those of these deliveries that wait, with their webhooks."""
+        ...
+
+    def bodies(self, event_ids: Sequence[UUID]) -> Mapping[UUID, EventBody]:
+        """Of numbered outbox rows."""
+        ...
 
 
 @frozen(kw_only=True)

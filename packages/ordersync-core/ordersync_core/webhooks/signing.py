@@ -76,7 +76,7 @@ def verify(
 
 
 def _sign(secret: str, signed: bytes) -> str:
-    return b64encode(hmac.new(_key(secret), signed, sha256).digest()).decode()
+    return b64encode(hmac.digest(_key(secret), signed, sha256)).decode()
 
 
 def _key(secret: str) -> bytes:

@@ -23,7 +23,7 @@ BUGS: dict[Callable[[], AbstractContextManager[None]], set[str]] = {
     planted.lease_taken_without_its_term: {"P8"},
     planted.raw_rows_saved_never_applied: {"P1"},
     planted.two_claimers_of_one_row: {"P7"},
-    planted.resubmit_swallowed: {"P1"},
+    planted.resubmit_swallowed: {"P1", "P7"},
 }
 """The promises that may be named for each."""
 

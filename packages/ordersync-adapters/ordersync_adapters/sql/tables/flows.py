@@ -23,6 +23,8 @@ execution_log = Table(
     Column("started_at", Moment, nullable=False),
     Column("ended_at", Moment),
     Column("complete_read", Boolean, nullable=False),
+    Column("cursor", JsonText),
+    Column("answered", JsonText, nullable=False),
     Column("read", BigInteger, nullable=False),
     Column("created", BigInteger, nullable=False),
     Column("updated", BigInteger, nullable=False),

@@ -1,10 +1,10 @@
-"""Each connector's records as their source sent them.
+"""Each connector's records as their source sent them, and the tombstones of what it removed.
 
-On Postgres they lie in the table `records` of the connector's own schema, on SQLite in a table of the same columns
-with the connector's name before it. One `Table` cannot be both, so there is one for each dialect.
+On Postgres they lie in the tables `records` and `tombstones` of the connector's own schema, on SQLite in tables of the
+same columns with the connector's name before them. One `Table` cannot be both, so there is one for each dialect.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from sqlalchemy import BigInteger, Boolean, Column, Computed, Index, MetaData, Table, Text, event, false, true
 from sqlalchemy.schema import CreateSchema
@@ -24,7 +24,12 @@ RAW: Mapping[str, MetaData] = {
 
 def raw_records(connector: str, dialect: str) -> Table:
     """KeyError for a connector without raw records, or a dialect that is neither "sqlite" nor "postgresql"."""
-    return _TABLES[connector, dialect]
+    return _RECORDS[connector, dialect]
+
+
+def tombstones(connector: str, dialect: str) -> Table:
+    """As `raw_records`."""
+    return _TOMBSTONES[connector, dialect]
 
 
 def _records(name: str, metadata: MetaData, *, schema: str | None = None) -> Table:
@@ -62,12 +67,26 @@ def _records(name: str, metadata: MetaData, *, schema: str | None = None) -> Tab
     return table
 
 
-def _on_postgres(connector: str) -> Table:
-    table = _records("records", RAW[POSTGRES], schema=connector)
-    event.listen(table, "before_create", CreateSchema(connector, if_not_exists=True))
-    return table
+def _tombstones(name: str, metadata: MetaData, *, schema: str | None = None) -> Table:
+    return Table(
+        name,
+        metadata,
+        Column("key", Key, primary_key=True),
+        Column("connection_id", Uuid, primary_key=True),
+        Column("entity", Key, primary_key=True),
+        Column("version", BigInteger, nullable=False),
+        schema=schema,
+    )
 
 
-_TABLES: Mapping[tuple[str, str], Table] = {
-    (connector, POSTGRES): _on_postgres(connector) for connector in CONNECTORS
-} | {(connector, "sqlite"): _records(f"{connector}_records", RAW["sqlite"]) for connector in CONNECTORS}
+def _of_each_connector(name: str, make: Callable[..., Table]) -> Mapping[tuple[str, str], Table]:
+    made: dict[tuple[str, str], Table] = {}
+    for connector in CONNECTORS:
+        made[connector, POSTGRES] = table = make(name, RAW[POSTGRES], schema=connector)
+        event.listen(table, "before_create", CreateSchema(connector, if_not_exists=True))
+        made[connector, "sqlite"] = make(f"{connector}_{name}", RAW["sqlite"])
+    return made
+
+
+_RECORDS = _of_each_connector("records", _records)
+_TOMBSTONES = _of_each_connector("tombstones", _tombstones)

@@ -78,12 +78,15 @@ class FlowsContract(DatabasesContract):
         ended = an_execution(
             ended_at=NOON + MINUTE,
             complete_read=True,
+            cursor={"timestamp": 7, "deep": {"list": [1, None]}},
+            answered=("B", "a"),
             counts=Counts(read=15, created=1, updated=2, deleted=3, unchanged=4, quarantined=5),
             held=6,
         )
-        save_executions(databases, running, ended)
+        at_the_beginning = an_execution(cursor={})
+        save_executions(databases, running, ended, at_the_beginning)
 
-        for execution in (running, ended):
+        for execution in (running, ended, at_the_beginning):
             with open_tenant(databases) as uow:
                 assert uow.executions.find(execution.run_id) == execution
             assert queries(databases).execution(execution.run_id) == execution
@@ -255,6 +258,56 @@ class RawRecordsContract(DatabasesContract):
             raw = uow.raw(CONNECTOR, place, ENTITY)
             assert raw.unapplied(1, 1_000) == records[200:]
             assert len(raw.known([record.known.key for record in records])) == 300
+
+    def test_the_versions_of_tombstones_are_kept(self, databases: Databases) -> None:
+        """Whether or not there is a record; each place has its own."""
+        place, elsewhere = new_id(), new_id()
+        save(databases, place, a_record("K", source_version=1))
+        self.save_tombstones(databases, place, {"K": 5, "never there": 2**40, "É": 1})
+        self.save_tombstones(databases, place, {"K": 7})
+        self.save_tombstones(databases, place, {})
+        self.save_tombstones(databases, elsewhere, {"K": 9})
+
+        with open_tenant(databases) as uow:
+            raw = uow.raw(CONNECTOR, place, ENTITY)
+            assert raw.tombstones(["K", "never there", "L"]) == {"K": 7, "never there": 2**40}
+            assert raw.tombstones([]) == {}
+            assert raw.count() == (1, 0)
+            raw.delete(["K"])
+            assert raw.tombstones(["K", "É"]) == {"K": 7, "É": 1}
+            assert uow.raw(CONNECTOR, elsewhere, ENTITY).tombstones(["K", "É"]) == {"K": 9}
+            assert uow.raw(CONNECTOR, place, "customer").tombstones(["K"]) == {}
+
+    def test_many_tombstones_are_kept(self, databases: Databases) -> None:
+        place = new_id()
+        versions = {f"{n:04}": n for n in range(300)}
+        self.save_tombstones(databases, place, versions)
+        self.save_tombstones(databases, place, {key: version + 1 for key, version in versions.items()})
+
+        with open_tenant(databases) as uow:
+            found = uow.raw(CONNECTOR, place, ENTITY).tombstones(list(versions))
+        assert found == {key: version + 1 for key, version in versions.items()}
+
+    def test_what_is_in_quarantine_or_not_built_is_waiting(self, databases: Databases) -> None:
+        place = new_id()
+        refused = an_applied_record("refused", quarantined=True)
+        never, older = a_record("never"), an_applied_record("older content", applied_hash="older")
+        save(
+            databases,
+            place,
+            refused,
+            never,
+            older,
+            an_applied_record("built"),
+            an_applied_record("dropped", quarantined=True, dropped=True),
+            an_applied_record("not asked for", quarantined=True),
+        )
+
+        with open_tenant(databases) as uow:
+            raw = uow.raw(CONNECTOR, place, ENTITY)
+            asked = ["refused", "older content", "never", "built", "dropped", "never there"]
+            assert raw.waiting(asked) == [never, older, refused]
+            assert raw.waiting([]) == []
 
     def test_what_was_built_otherwise_is_unapplied(self, databases: Databases) -> None:
         """Never built, of other content, for another version of the flow; but not what the source dropped."""
@@ -451,6 +504,11 @@ class RawRecordsContract(DatabasesContract):
         with open_tenant(databases) as uow:
             record: KnownRecord = uow.raw(CONNECTOR, place, ENTITY).known([key])[key]
             return record
+
+    def save_tombstones(self, databases: Databases, place: UUID, versions: dict[str, int]) -> None:
+        with open_tenant(databases) as uow:
+            uow.raw(CONNECTOR, place, ENTITY).save_tombstones(versions)
+            uow.commit()
 
     def drop(self, databases: Databases, place: UUID, *keys: str) -> int:
         with open_tenant(databases) as uow:

@@ -307,8 +307,7 @@ class OutboxContract(DatabasesContract):
         put_items(databases, "B")
         (waiting,) = told(databases)
 
-        with open_tenant(databases) as uow:
-            bodies = uow.event_log.bodies([row.id, waiting.id, new_id()])
+        bodies = queries(databases).bodies([row.id, waiting.id, new_id()])
         assert list(bodies) == [row.id]
         body = bodies[row.id]
         assert (body.body, body.triggered_by, body.traceparent) == (row.body, "auth0|7", "00-a-b-01")

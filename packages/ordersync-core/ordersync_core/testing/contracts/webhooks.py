@@ -119,6 +119,19 @@ class WebhooksContract(DatabasesContract):
         assert reads.deliveries(webhook.id, PageRequest()).rows == []
         assert reads.delivery(kept.id) == (kept, [an_attempt(kept)])
 
+    def test_waiting_deliveries_are_read_with_their_webhooks(self, databases: Databases) -> None:
+        first, second = a_webhook(), a_webhook(health=Health(failures_in_row=11, failing_since=NOON, open_since=NOON))
+        add(databases, first, second)
+        waiting, held = a_delivery(first), a_delivery(second, ticket_at=None)
+        done = a_delivery(first, 2, state=DeliveryState.DELIVERED, ticket_at=None, finished_at=NOON)
+        parked = a_delivery(second, 2, state=DeliveryState.PARKED, ticket_at=None)
+        deliver(databases, waiting, held, done, parked)
+
+        found = queries(databases).waiting([held.id, done.id, waiting.id, parked.id, new_id()])
+
+        assert found == {waiting.id: (waiting, first), held.id: (held, second)}
+        assert queries(databases).waiting([]) == {}
+
     def test_no_position_is_given_twice(self, databases: Databases) -> None:
         """As fan-out does it: lock the webhook, give the next positions, move it on."""
         webhook = a_webhook()

@@ -37,7 +37,8 @@ class MemoryExecutionRepository:
         return self._transaction.row(EXECUTIONS, run_id)
 
     def save(self, execution: Execution) -> None:
-        self._transaction.save(EXECUTIONS, execution.run_id, execution)
+        kept = evolve(execution, cursor=json_copy(execution.cursor))
+        self._transaction.save(EXECUTIONS, execution.run_id, kept)
 
 
 class MemoryRawRepository:
@@ -45,6 +46,7 @@ class MemoryRawRepository:
         self._transaction = transaction
         self._place = (connection_id, entity)
         self._table = raw_records(connector, connection_id, entity)
+        self._tombstones = tombstones(connector, connection_id, entity)
 
     def cursor(self) -> Mapping[str, Any] | None:
         return self._transaction.row(CURSORS, self._place)
@@ -68,6 +70,18 @@ class MemoryRawRepository:
             kept = self._transaction.find(self._table, known.key)
             if kept is not None:
                 self._transaction.replace(self._table, known.key, evolve(kept, known=known))
+
+    def tombstones(self, keys: Sequence[str]) -> Mapping[str, int]:
+        found = {key: self._transaction.row(self._tombstones, key) for key in keys}
+        return {key: version for key, version in found.items() if version is not None}
+
+    def save_tombstones(self, versions: Mapping[str, int]) -> None:
+        for key, version in sorted(versions.items()):
+            self._transaction.save(self._tombstones, key, version)
+
+    def waiting(self, keys: Sequence[str]) -> list[RawRecord]:
+        found = (self._transaction.row(self._table, key) for key in sorted(set(keys)))
+        return [record for record in found if record is not None and record.known.is_waiting]
 
     def unapplied(self, flow_version: int, limit: int) -> list[RawRecord]:
         wanted = [r for r in self._rows() if not (r.known.dropped or r.known.is_applied(flow_version))]
@@ -187,6 +201,10 @@ class MemoryFlowQueries:
 def raw_records(connector: str, connection_id: UUID, entity: str) -> Table[str, RawRecord]:
     """Each connector's own schema."""
     return Table(f"{connector}.records of {connection_id}: {entity}")
+
+
+def tombstones(connector: str, connection_id: UUID, entity: str) -> Table[str, int]:
+    return Table(f"{connector}.tombstones of {connection_id}: {entity}")
 
 
 def _key(record: RawRecord) -> str:

@@ -102,13 +102,6 @@ class MemoryEventLog:
     def events_after(self, number: int, limit: int) -> list[Event]:
         return [_event(row) for row in self._numbered() if _number(row) > number][:limit]
 
-    def bodies(self, ids: Sequence[UUID]) -> Mapping[UUID, EventBody]:
-        return {
-            row.id: EventBody(triggered_by=row.triggered_by, traceparent=row.traceparent, body=row.body or b"")
-            for row in self._numbered()
-            if row.id in set(ids)
-        }
-
     def handled(self, ids: Sequence[UUID], at: datetime) -> None:
         MemoryOutboxRepository(self._transaction).handled(ids, at)
 
@@ -130,6 +123,13 @@ class MemoryEventQueries:
         rows = [row for row in self._numbered() if not types or row.event_type in types]
         found = page_of(rows, page, lambda row: (_number(row),))
         return Page(rows=[orjson.loads(row.body or b"") for row in found.rows], next=found.next)
+
+    def bodies(self, event_ids: Sequence[UUID]) -> Mapping[UUID, EventBody]:
+        return {
+            row.id: EventBody(triggered_by=row.triggered_by, traceparent=row.traceparent, body=row.body or b"")
+            for row in self._numbered()
+            if row.id in set(event_ids)
+        }
 
     def oldest_number(self) -> int | None:
         return min((_number(row) for row in self._numbered()), default=None)

@@ -180,6 +180,12 @@ class MemoryWebhookQueries:
             attempts = [a for a in self._database.rows(ATTEMPTS).values() if a.delivery_id == id]
         return None if delivery is None else (delivery, sorted(attempts, key=lambda a: a.number))
 
+    def waiting(self, delivery_ids: Sequence[UUID]) -> Mapping[UUID, tuple[Delivery, Webhook]]:
+        with self._database.moment():
+            deliveries = [self._database.row(DELIVERIES, id) for id in delivery_ids]
+            webhooks = self._database.rows(WEBHOOKS)
+        return {d.id: (d, webhooks[d.webhook_id]) for d in deliveries if d is not None and _is_waiting(d)}
+
 
 def earliest_delivery_ticket(reader: Reader) -> datetime | None:
     """When the next delivery of any webhook owes a ticket; None when none does."""

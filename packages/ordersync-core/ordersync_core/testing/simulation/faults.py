@@ -1,14 +1,17 @@
 """What goes wrong, and where: drawn from the seed before anything runs, so that a run can be repeated without a part of
 it."""
 
+from collections.abc import Sequence
 from enum import StrEnum
+from functools import cache
 from random import Random
 from typing import Final
 
 from attrs import frozen
 
 from ordersync_core.messaging.envelope import QUEUES
-from ordersync_core.testing.points import AFTER, BEFORE
+from ordersync_core.messaging.queue import Queue
+from ordersync_core.testing.points import AFTER, BEFORE, points
 
 
 class Kind(StrEnum):
@@ -59,30 +62,9 @@ class Fault:
         return f"{self.kind}{lasts} at visit {self.visit} of {self.point}"
 
 
-_COMMITS: Final = ("commit",)
-_ENTRIES: Final = ("tell", "processed", "items.save", "outbox.number", "deliveries.save", "deliveries.add", "runs.save")
-_ROWS: Final = (
-    "event_log.handled",
-    "items.delete",
-    "executions.save",
-    "leases.hold",
-    "leases.take",
-    "outbox.ticketed",
-    "deliveries.ticketed",
-    "deliveries.record",
-    "deliveries.let_in",
-    "raw.save",
-    "raw.save_cursor",
-    "raw.mark",
-    "raw.drop",
-    "runs.add",
-    "runs.ticketed",
-    "webhooks.save",
-    "wake.take_due",
-)
-_CALLS: Final = ("sender.send", "source.pages", "source.named")
-_SENT: Final = tuple(f"{queue}.send" for queue in QUEUES)
-_SETTLED: Final = tuple(f"{queue}.{call}" for queue in QUEUES for call in ("claim", "complete", "dead_letter"))
+_ABSENT: Final = ("administrations", "blobs", "memberships", "tenants")
+"""Ports that nobody calls while the whole system is at work."""
+
 MOST_FAULTS: Final = 12
 MOST_OUTAGES: Final = 3
 _MOST_VISITS: Final = 2_000
@@ -116,16 +98,29 @@ def _fault(random: Random) -> Fault:
 
 def _place(random: Random, kind: Kind) -> tuple[str, int]:
     if kind in _AT_CALLS and random.random() < 0.7:
-        calls = random.choice(_ALL if kind in (Kind.CRASH, Kind.FAIL) else _INSIDE)
-        call = random.choice(calls)
-        moment = random.choice((BEFORE, AFTER)) if kind in (Kind.CRASH, Kind.FAIL) else BEFORE
-        return f"{moment} {call}", random.choice((1, 1, 2, 3, random.randint(4, 30)))
+        inside_only = kind in (Kind.CLASH, Kind.DEFECT)
+        group = random.choice(_groups()[:2] if inside_only else _groups())
+        moment = BEFORE if inside_only else random.choice((BEFORE, AFTER))
+        return f"{moment} {random.choice(group)}", random.choice((1, 1, 2, 3, random.randint(4, 30)))
     return ANYWHERE, random.randint(1, _MOST_VISITS)
 
 
 _AT_CALLS: Final = (Kind.CRASH, Kind.FAIL, Kind.CLASH, Kind.DEFECT)
-_INSIDE: Final = (_COMMITS, _ENTRIES, _ROWS)
-_ALL: Final = (_COMMITS, _ENTRIES, _ROWS, _CALLS, _SENT, _SETTLED)
+
+
+@cache
+def _groups() -> Sequence[Sequence[str]]:
+    """The calls that points are made of: the commit, what is done inside a transaction, tickets sent, messages taken
+    and settled, calls out. The calls of a new port are there by themselves."""
+    known = sorted({point.partition(" ")[2] for point in points()})
+    queues = [call for call in known if call.partition(".")[0] in QUEUES and call.partition(".")[2] in _QUEUE_CALLS]
+    outside = [call for call in known if call.startswith(("sender.", "source.", "connector."))]
+    rows = [call for call in known if call not in (*queues, *outside, "commit") and not call.startswith(_ABSENT)]
+    sent = [call for call in queues if call.endswith(".send")]
+    return (("commit",), rows, sent, [call for call in queues if call not in sent], outside)
+
+
+_QUEUE_CALLS: Final = frozenset(name for name in vars(Queue) if not name.startswith("_"))
 
 
 def _seconds(random: Random, kind: Kind) -> float:

@@ -2,14 +2,13 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from datetime import timedelta
-from functools import partial
+from datetime import datetime, timedelta
 from random import Random
-from typing import Any, Final
+from typing import Final
 from unittest.mock import patch
 from uuid import UUID
 
-from attrs import define, field
+from attrs import define
 
 from ordersync_core.connections.commands import BeginAuthorisation, CompleteAuthorisation, CreateConnection
 from ordersync_core.connections.handlers import (
@@ -58,6 +57,7 @@ ROWS: Final = 9
 MOST_STEPS: Final = 400_000
 BUSY: Final = timedelta(minutes=30)
 COMES_TO_REST_WITHIN: Final = timedelta(hours=12)
+QUIET_LOOKS: Final = 2
 LOOKED_AT: Final = timedelta(seconds=20)
 
 
@@ -87,11 +87,13 @@ def whole_system(world: World) -> None:
 class _System:
     world: World
     pending: int = 0
-    began: Any = field(init=False)
+    """People and others who still have something to ask for."""
+
+    quiet_looks: int = 0
+    """How many looks in a row found nothing under way."""
 
     def set_up(self) -> None:
         """Before anything goes wrong: administrations, webhooks, a flow with its source, a schedule."""
-        self.began = self.world.scheduler.now
         application = self.world.process("set-up").application
         self.world.processes.clear()
         for code in (ALPHA, BETA):
@@ -129,27 +131,29 @@ class _System:
         world.scheduler.start("catalogue", self._change_catalogue)
 
     def is_idle(self, at_least: timedelta) -> bool:
-        return self.pending == 0 and self.world.scheduler.now - self.began >= at_least
+        return self.pending == 0 and self.world.scheduler.now - self.world.began >= at_least
 
     def come_to_rest(self) -> None:
         world, operator = self.world, self.world.process("operator at rest")
         for endpoint in world.endpoints.values():
             endpoint.outages.clear()
-        quiet = {"since": 0, "resubmitted": False}
-
-        def look() -> None:
-            start = partial(operator.application.run, start_run, StartRun(type=JobType.ITEM_SYNC))
-            shells.patiently(operator, lambda: start(_as_of("operator", ALPHA)))
-            while quiet["since"] < 2:
-                shells.patiently(operator, lambda: self._mend(operator.application))
-                world.scheduler.sleep(LOOKED_AT)
-                quiet["since"] = quiet["since"] + 1 if rest.is_quiet(world, (ALPHA, BETA)) else 0
-
         until = world.scheduler.now + COMES_TO_REST_WITHIN
-        world.scheduler.start("operator at rest", look)
-        world.scheduler.run(lambda: quiet["since"] >= 2 or world.scheduler.now > until, most_steps=MOST_STEPS)
-        if quiet["since"] < 2:
+        operator.start("looks after it", lambda: self._look_after(operator))
+        world.scheduler.run(self._is_at_rest_or_after(until), most_steps=MOST_STEPS)
+        if self.quiet_looks < QUIET_LOOKS:
             raise Broken("P1", f"it does not come to rest: {rest.what_waits(world, (ALPHA, BETA))}")
+
+    def _is_at_rest_or_after(self, moment: datetime) -> Callable[[], bool]:
+        return lambda: self.quiet_looks >= QUIET_LOOKS or self.world.scheduler.now > moment
+
+    def _look_after(self, operator: Process) -> None:
+        application = operator.application
+        command = StartRun(type=JobType.ITEM_SYNC)
+        shells.patiently(operator, lambda: application.run(start_run, command, _as_of("operator", ALPHA)))
+        while self.quiet_looks < QUIET_LOOKS:
+            shells.patiently(operator, lambda: self._mend(application))
+            self.world.scheduler.sleep(LOOKED_AT)
+            self.quiet_looks = self.quiet_looks + 1 if rest.is_quiet(self.world, (ALPHA, BETA)) else 0
 
     def _mend(self, application: Application) -> None:
         """What a person does about what needs one: consent anew, webhooks enabled, dead letters resubmitted."""

@@ -13,38 +13,39 @@ from ordersync_core.webhooks.commands import FindDead, GiveUpDelivery, Prepare, 
 from ordersync_core.webhooks.handlers.breaker import let_in
 from ordersync_core.webhooks.model import Delivery, DeliveryState, EventBody, Webhook
 from ordersync_core.webhooks.outcome import Outcome, after_attempt, give_up
-from ordersync_core.webhooks.ports import RetryPolicy, WebhookRequest, WebhooksUnitOfWork
+from ordersync_core.webhooks.ports import RetryPolicy, WebhookQueries, WebhookRequest, WebhooksUnitOfWork
 from ordersync_core.webhooks.signing import signed_headers
 
 
 def prepare(
-    command: Prepare, *, uow: WebhooksUnitOfWork, secrets: Secrets, clock: Clock, context: Context
+    command: Prepare,
+    *,
+    queries: WebhookQueries,
+    uow: WebhooksUnitOfWork,
+    secrets: Secrets,
+    clock: Clock,
+    context: Context,
 ) -> list[WebhookRequest]:
     """The requests that these messages stand for, in their order. A message whose delivery has moved on (another
-    attempt, an outcome, parked, held back by an open breaker) yields none: it is completed without work."""
+    attempt, an outcome, parked, held back by an open breaker) yields none: it is completed without work.
+
+    It reads without locks: whatever changes while a request is under way is for `record` to find out.
+    """
     wanted = {UUID(message.body["delivery"]): int(message.body["attempt"]) for message in command.messages}
-    with uow:
-        webhooks = uow.webhooks.of_deliveries(list(wanted))
-        deliveries = uow.deliveries.get(list(wanted))
-        due = [
-            delivery
-            for delivery in (deliveries[id] for id in wanted if id in deliveries)
-            if delivery.state is DeliveryState.WAITING and delivery.attempts + 1 == wanted[delivery.id]
-        ]
-        probes = {id: uow.deliveries.first_waiting(id) for id, webhook in webhooks.items() if webhook.health.is_open}
-        held = [d for d in due if d.webhook_id in probes and not _is(probes[d.webhook_id], d)]
-        sent = [delivery for delivery in due if delivery not in held]
-        bodies = uow.event_log.bodies([delivery.event_id for delivery in sent])
-        if held:
-            uow.deliveries.save([evolve(delivery, ticket_at=None, tickets=0) for delivery in held])
-            uow.commit()
+    waiting = queries.waiting(list(wanted))
+    due = [waiting[id][0] for id, attempt in wanted.items() if id in waiting and _is_due(waiting[id][0], attempt)]
+    webhooks = {webhook.id: webhook for _, webhook in waiting.values()}
+    held = _hold_back(uow, [delivery for delivery in due if webhooks[delivery.webhook_id].health.is_open])
+    sent = [delivery for delivery in due if delivery.id not in held]
+    bodies = queries.bodies(list({delivery.event_id for delivery in sent}))
+    signed_with = {id: _opened(webhooks[id], secrets) for id in {delivery.webhook_id for delivery in sent}}
     return [
         _request(
             delivery,
-            webhooks[delivery.webhook_id],
+            webhooks[delivery.webhook_id].url,
             bodies[delivery.event_id],
-            secrets=secrets,
-            clock=clock,
+            secrets=signed_with[delivery.webhook_id],
+            at=clock.now(),
             context=context,
         )
         for delivery in sent
@@ -65,9 +66,10 @@ def record(command: Record, *, uow: WebhooksUnitOfWork, policy: RetryPolicy, clo
     ids = [response.request.delivery_id for response in command.responses]
     recorded: list[Recorded] = []
     with uow:
-        webhooks = dict(uow.webhooks.of_deliveries(ids))
+        before = uow.webhooks.of_deliveries(ids)
+        webhooks = dict(before)
         deliveries = dict(uow.deliveries.get(ids))
-        outcomes: list[Outcome] = []
+        outcomes: dict[UUID, list[Outcome]] = {}
         for response in sorted(command.responses, key=lambda r: r.ended_at):
             delivery = deliveries.get(response.request.delivery_id)
             if delivery is None or not _awaits(delivery, response.request.attempt):
@@ -78,13 +80,12 @@ def record(command: Record, *, uow: WebhooksUnitOfWork, policy: RetryPolicy, clo
             outcome = after_attempt(delivery, webhooks[delivery.webhook_id], response, delays=policy.delays)
             deliveries[delivery.id] = outcome.delivery
             webhooks[delivery.webhook_id] = outcome.webhook
-            outcomes.append(outcome)
+            outcomes.setdefault(delivery.webhook_id, []).append(outcome)
             recorded.append(_recorded(outcome))
-        uow.deliveries.save([outcome.delivery for outcome in outcomes])
-        uow.deliveries.record([outcome.attempt for outcome in outcomes])
-        for id, webhook in _after_all(outcomes, webhooks).items():
-            its_outcomes = [outcome for outcome in outcomes if outcome.webhook.id == id]
-            uow.webhooks.save([_settle(uow, webhook, its_outcomes, clock.now(), policy)])
+        uow.deliveries.save([outcome.delivery for each in outcomes.values() for outcome in each])
+        uow.deliveries.record([outcome.attempt for each in outcomes.values() for outcome in each])
+        settled = [_settle(uow, webhooks[id], each, clock.now(), policy) for id, each in outcomes.items()]
+        uow.webhooks.save([webhook for webhook in settled if webhook != before[webhook.id]])
         uow.commit()
     return recorded
 
@@ -119,6 +120,24 @@ def find_dead(command: FindDead, *, uow: WebhooksUnitOfWork) -> Mapping[UUID, st
     }
 
 
+def _hold_back(uow: WebhooksUnitOfWork, doubtful: Sequence[Delivery]) -> set[UUID]:
+    """Which of these are not sent now: while its webhook's breaker is open, only the first one that waits is, and the
+    others wait without a ticket. One that has moved on since it was read is not sent either."""
+    if not doubtful:
+        return set()
+    ids = [delivery.id for delivery in doubtful]
+    with uow:
+        webhooks = uow.webhooks.of_deliveries(ids)
+        kept = uow.deliveries.get(ids)
+        due = [kept[d.id] for d in doubtful if d.id in kept and _is_due(kept[d.id], d.attempts + 1)]
+        probes = {id: uow.deliveries.first_waiting(id) for id, webhook in webhooks.items() if webhook.health.is_open}
+        held = [d for d in due if d.webhook_id in probes and not _is(probes[d.webhook_id], d)]
+        if held:
+            uow.deliveries.save([evolve(delivery, ticket_at=None, tickets=0) for delivery in held])
+            uow.commit()
+    return set(ids) - ({delivery.id for delivery in due} - {delivery.id for delivery in held})
+
+
 def _settle(
     uow: WebhooksUnitOfWork, webhook: Webhook, outcomes: Sequence[Outcome], now: datetime, policy: RetryPolicy
 ) -> Webhook:
@@ -127,10 +146,6 @@ def _settle(
         uow.deliveries.park(webhook.id, now)
         return webhook
     return let_in(uow, webhook, sum(outcome.drains for outcome in outcomes), now, policy)
-
-
-def _after_all(outcomes: Sequence[Outcome], webhooks: Mapping[UUID, Webhook]) -> dict[UUID, Webhook]:
-    return {outcome.webhook.id: webhooks[outcome.webhook.id] for outcome in outcomes}
 
 
 def _recorded(outcome: Outcome) -> Recorded:
@@ -146,23 +161,29 @@ def _awaits(delivery: Delivery, attempt: int) -> bool:
     return delivery.state in (DeliveryState.WAITING, DeliveryState.PARKED) and delivery.attempts + 1 == attempt
 
 
+def _is_due(delivery: Delivery, attempt: int) -> bool:
+    return delivery.state is DeliveryState.WAITING and delivery.attempts + 1 == attempt
+
+
 def _is(probe: Delivery | None, delivery: Delivery) -> bool:
     return probe is not None and probe.id == delivery.id
 
 
+def _opened(webhook: Webhook, secrets: Secrets) -> list[str]:
+    return [secrets.decrypt(sealed).decode() for sealed in webhook.secrets]
+
+
 def _request(
-    delivery: Delivery, webhook: Webhook, event: EventBody, *, secrets: Secrets, clock: Clock, context: Context
+    delivery: Delivery, url: str, event: EventBody, *, secrets: Sequence[str], at: datetime, context: Context
 ) -> WebhookRequest:
-    now = clock.now()
     message_id = str(delivery.event_id)
-    keys = [secrets.decrypt(sealed).decode() for sealed in webhook.secrets]
     return WebhookRequest(
         delivery_id=delivery.id,
-        webhook_id=webhook.id,
+        webhook_id=delivery.webhook_id,
         attempt=delivery.attempts + 1,
-        url=webhook.url,
+        url=url,
         headers={
-            **signed_headers(keys, message_id=message_id, timestamp=now, body=event.body),
+            **signed_headers(secrets, message_id=message_id, timestamp=at, body=event.body),
             "X-Event-Id": message_id,
             "X-Event-Type": delivery.event_type,
             "X-Webhook-Position": str(delivery.position),

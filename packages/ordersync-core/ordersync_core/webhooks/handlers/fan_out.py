@@ -35,9 +35,9 @@ def fan_out(command: FanOut, *, uows: Opens[WebhooksUnitOfWork], queues: Queues,
 
 
 def _deliver_to_all(uow: WebhooksUnitOfWork, events: Sequence[Event], *, window: int, now: datetime) -> list[Delivery]:
-    if not events:
+    webhooks = uow.webhooks.enabled() if events else []
+    if not webhooks:
         return []
-    webhooks = uow.webhooks.enabled()
     room = _room(uow, webhooks, window=window, now=now)
     moved: list[Webhook] = []
     created: list[Delivery] = []

@@ -253,6 +253,8 @@ def _flows() -> None:
         sa.Column("started_at", Moment, nullable=False),
         sa.Column("ended_at", Moment),
         sa.Column("complete_read", sa.Boolean, nullable=False),
+        sa.Column("cursor", JsonText),
+        sa.Column("answered", JsonText, nullable=False),
         sa.Column("read", sa.BigInteger, nullable=False),
         sa.Column("created", sa.BigInteger, nullable=False),
         sa.Column("updated", sa.BigInteger, nullable=False),
@@ -329,6 +331,16 @@ def _raw_records(connector: str) -> None:
         sa.PrimaryKeyConstraint("key", "connection_id", "entity", name=f"pk_{name}"),
         schema=schema,
         postgresql_with={"fillfactor": 50},
+    )
+    gone = "tombstones" if on_postgres else f"{connector}_tombstones"
+    op.create_table(
+        gone,
+        sa.Column("key", Key),
+        sa.Column("connection_id", Uuid),
+        sa.Column("entity", Key),
+        sa.Column("version", sa.BigInteger, nullable=False),
+        sa.PrimaryKeyConstraint("key", "connection_id", "entity", name=f"pk_{gone}"),
+        schema=schema,
     )
     _partial_index(
         f"ix_{name}_applied_version",
