@@ -29,13 +29,14 @@ FAULTS: Mapping[str, Fault] = {
     ),
     "K4": Fault("published, not marked", ("after events.send", "before outbox.ticketed")),
     "K5": Fault(
-        "a batch half marked: it is marked in one transaction", ("after outbox.", "before commit in messaging.")
+        "a batch half marked: it is marked in one transaction",
+        ("after outbox.number", "before commit in messaging.number"),
     ),
     "K6": Fault("the handler has its message, and no transaction", ("after events.claim", "before processed")),
     "K7": Fault("its transaction is committed", ("after commit in webhooks.fan_out", "before events.complete")),
     "K8": Fault("deliveries are committed, not queued", ("after commit in webhooks.fan_out", "before webhooks.send")),
     "K9": Fault("a delivery is claimed, not begun", ("after webhooks.claim", "before sender.send")),
-    "K10": Fault("a request half written", reason="lies within one call of the sender: the random kills hit it"),
+    "K10": Fault("a request half written", reason="lies within one call of the sender; the random kills fall anywhere"),
     "K11": Fault("the response is there, its result is not kept", ("after sender.send", "before deliveries.record")),
     "K12": Fault(
         "the attempt is kept, the next one is not: both are one transaction",

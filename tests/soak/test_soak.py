@@ -25,6 +25,10 @@ pytestmark = [pytest.mark.soak, pytest.mark.timeout(2400)]
 
 SEED = 20_261_124
 RANDOM_KILLS = 25
+LONG = 180.0
+"""Seconds of the long import in which processes die; at the points that are left they die while all changes again.
+After each death what was in hand is taken up a message at a time, which takes a minute when it was thousands."""
+
 STOPS = 5
 FULL_FOR = 15.0
 LIE_IN_QUEUES = 20
@@ -61,7 +65,8 @@ def test_every_point(stage: Stage) -> None:
     scene, world = stage.scene, stage.world
     with world.arming(FUNCTIONS, JOBS, API):
         acts.set_up(scene)
-        world.say("the long import begins")
+    world.say("the long import begins")
+    with world.arming(FUNCTIONS, JOBS, API, seconds=LONG):
         acts.import_everything(scene)
     judge(stage, "the long import")
     for group, names in (

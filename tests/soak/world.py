@@ -36,7 +36,10 @@ from tests.end_to_end.platform import CODE, PYTHON, Platform
 API, FUNCTIONS, JOBS, ADMIN, ONCE = "api", "functions", "jobs", "admin", "once"
 KILLED = "tests.end_to_end.killed"
 
-WITHIN = 240.0
+WITHIN = 120.0
+"""Seconds without any progress that are too many."""
+
+LOOK_AGAIN = 5.0
 STANDSTILL = 1.5
 """Seconds without any message after which what is owed later is owed now."""
 
@@ -73,6 +76,9 @@ class World:
     programs: dict[str, Program] = field(factory=dict, init=False)
     armed: set[str] = field(factory=set, init=False)
     """Processes that are to die at any point that none of their name has died at."""
+
+    peace_at: float | None = field(default=None, init=False)
+    """From when on nobody is to die any more, by the monotonic clock."""
 
     always: dict[str, Sequence[str]] = field(factory=dict, init=False)
     """Where each process of a name is to die: at the first point however often, at the others once."""
@@ -160,13 +166,16 @@ class World:
             self._set_traps()
             self._let_time_pass_at_a_standstill()
 
-    def until(self, holds: Callable[[], bool], what: str, within: float = WITHIN) -> None:
-        deadline = time.monotonic() + within
+    def until(self, holds: Callable[[], bool], what: str) -> None:
+        """Raises Broken when it does not hold and nothing has moved any more for a while."""
+        deadline, seen = time.monotonic() + WITHIN, ""
         while not self._holds(holds):
-            if time.monotonic() > deadline:
-                raise Broken(f"not within {within:g} s: {what}\n{self.situation()}\n{self.platform.logs()}")
             self.step()
             time.sleep(0.05)
+            if time.monotonic() > deadline - WITHIN + LOOK_AGAIN and (now := self.situation()) != seen:
+                deadline, seen = time.monotonic() + WITHIN, now
+            if time.monotonic() > deadline:
+                raise Broken(f"nothing moved for {WITHIN:g} s, and still not: {what}\n{seen}\n{self.platform.logs()}")
 
     def _holds(self, holds: Callable[[], bool]) -> bool:
         try:
@@ -284,7 +293,9 @@ class World:
         return {(hit.name, hit.point) for hit in self.platform.traps.hits()}
 
     def may_die(self, name: str) -> bool:
-        """Whether one more death gives no message and no run up."""
+        """Whether one more death gives no message and no run up, and there is no peace yet."""
+        if self.peace_at is not None and time.monotonic() > self.peace_at:
+            return False
         if name == API:
             return True
         queues = (EVENTS, WEBHOOKS) if name == FUNCTIONS else (QUEUED_JOBS,)
@@ -341,9 +352,9 @@ class World:
     def settled(self) -> bool:
         return not (self.active_runs() or self.platform.unsettled() or self.messages())
 
-    def settle(self, within: float = WITHIN) -> None:
+    def settle(self) -> None:
         """Raises Broken also when something was given up."""
-        self.until(self.settled, "all runs have ended, and everything is delivered", within)
+        self.until(self.settled, "all runs have ended, and everything is delivered")
         if self.dead_letters():
             raise Broken(f"something was given up: {self.situation()}")
 
@@ -450,7 +461,7 @@ class World:
             env=self.platform.environment,
             cwd=Path(__file__).parents[2],
             capture_output=True,
-            timeout=WITHIN,
+            timeout=2 * WITHIN,
             check=False,
         )
         self.platform.traps.take_away(name)
@@ -461,9 +472,13 @@ class World:
         return orjson.loads(done.stdout) if done.stdout.strip() else None
 
     @contextmanager
-    def arming(self, *names: str) -> Iterator[None]:
-        """Within the block, processes of these names die at points where none of their name has died."""
+    def arming(self, *names: str, seconds: float | None = None) -> Iterator[None]:
+        """Within the block, processes of these names die at points where none of their name has died.
+
+        seconds: None for as long as the block lasts.
+        """
         self.armed |= set(names)
+        self.peace_at = None if seconds is None else time.monotonic() + seconds
         try:
             yield
         finally:

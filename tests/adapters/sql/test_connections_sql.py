@@ -62,12 +62,14 @@ def test_a_deleted_connection_takes_its_cursors_and_raw_records_along(store: Sto
         for raw in raws.values():
             raw.save([record])
             raw.save_cursor({"timestamp": 5})
+            raw.save_tombstones({"k": 4})
         repository = SqlConnections(transaction)
         repository.delete(gone)
         assert repository.find(gone) is None
-        assert (raws[gone].count(), raws[gone].cursor()) == ((0, 0), None)
+        assert (raws[gone].count(), raws[gone].cursor(), raws[gone].tombstones(["k"])) == ((0, 0), None, {})
         assert repository.find(other) is not None
         assert (raws[other].count(), raws[other].cursor()) == ((1, 0), {"timestamp": 5})
+        assert raws[other].tombstones(["k"]) == {"k": 4}
         repository.delete(gone)
 
 

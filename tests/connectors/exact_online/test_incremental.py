@@ -493,6 +493,16 @@ def test_named_items_are_read_25_a_call(start: Callable[..., Workplace]) -> None
     assert nonzero(place.sync()) == {"read": 60, "updated": 10, "unchanged": 50}
 
 
+def test_a_read_of_named_items_goes_on_with_those_that_are_left(start: Callable[..., Workplace]) -> None:
+    place = start(100)
+    place.site.steer("POST", "change", {"percent": 100})
+    before = place.site.calls
+    place.site.fault(match="logistics/Items", nth=3, times=3, do="status")
+    run = place.finish(place.start("ItemSelectiveSync", codes=[f"A{number:04}" for number in range(100)]))
+    assert (run.tries, nonzero(run)) == (1, {"read": 100, "updated": 100})
+    assert place.site.calls - before == 4 + 3, "four calls, and three failures of the third"
+
+
 def test_codes_of_any_spelling_can_be_named(start: Callable[..., Workplace]) -> None:
     place = start(1)
     codes = ["O'Neil's", "''", "50% & more", "a+b#c", "x eq 'y' or Code ne '", "é/ü", "(1)", "$top=1", "a\\b"]
