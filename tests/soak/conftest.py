@@ -43,18 +43,16 @@ def stage(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     base = tmp_path_factory.mktemp(database)
     compiled = tmp_path_factory.getbasetemp() / "compiled"
     say = _teller(request, database)
-    with _own_disk(base / "disk") as own:
-        folder = own or base
-        with _platform(database, folder / "platform", folder) as (platform, server):
-            # each of the hundreds of processes would otherwise compile all that it imports
-            platform.environment["PYTHONPYCACHEPREFIX"] = str(compiled)
-            platform.environment.pop("PYTHONDONTWRITEBYTECODE", None)
-            world = World(platform, say)
-            with ExitStack() as ends:
-                ends.callback(world.close)
-                scene = _scene(world)
-                ends.callback(scene.source.close)
-                yield Stage(database=database, scene=scene, server=server, disk=own)
+    with _own_disk(base / "disk") as own, _platform(database, base / "platform", own or base) as (platform, server):
+        # each of the hundreds of processes would otherwise compile all that it imports
+        platform.environment["PYTHONPYCACHEPREFIX"] = str(compiled)
+        platform.environment.pop("PYTHONDONTWRITEBYTECODE", None)
+        world = World(platform, say)
+        with ExitStack() as ends:
+            ends.callback(world.close)
+            scene = _scene(world)
+            ends.callback(scene.source.close)
+            yield Stage(database=database, scene=scene, server=server, disk=own)
 
 
 @contextmanager
@@ -73,13 +71,16 @@ def _own_disk(folder: Path) -> Iterator[Path | None]:
 
 
 @contextmanager
-def _platform(database: str, folder: Path, parent: Path) -> Iterator[tuple[Platform, PostgresServer | None]]:
+def _platform(database: str, folder: Path, data: Path) -> Iterator[tuple[Platform, PostgresServer | None]]:
+    """Its data lie in `data`, which may become full; logs and what the receivers keep do not."""
     folder.mkdir()
+    (data / "state").mkdir(mode=0o700)
+    (folder / "state").symlink_to(data / "state")
     if database == "sqlite":
         with sqlite_platform(folder) as platform:
             yield platform, None
     else:
-        with PostgresServer(folder=parent) as server, postgres_platform(folder, server) as platform:
+        with PostgresServer(folder=data) as server, postgres_platform(folder, server) as platform:
             yield platform, server
 
 
