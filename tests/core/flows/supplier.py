@@ -134,6 +134,7 @@ class Site(Embedded):
 
     def __init__(self, source: Reads, *, aspects: Sequence[str] = ASPECTS, guard: Guard | None = None) -> None:
         self.source_ = source
+        self._broken_off: UUID | None = None
         super().__init__(ports={Connectors: self, Mappings: self, RunProgress: self})
         command = CreateConnection(connector=CONNECTOR, name="Ours", settings={})
         self.connection_id = self.run(create_connection, command).id
@@ -173,16 +174,21 @@ class Site(Embedded):
         return self.run(run_flow, self._command(run_id, **how))
 
     def sync_until(self, commit: int, *, run_id: UUID | None = None, **how: Any) -> Execution:
-        """A run whose process dies in place of its n-th commit. Raises Killed; its lease has run out then."""
+        """A run whose process dies in place of its n-th commit. Raises Killed; the lease of the flow runs still."""
         dying = Application(self.ports.__getitem__, _Dying(self.databases, commit))
+        command = self._command(run_id, **how)
         try:
-            return dying.run(run_flow, self._command(run_id, **how), context(ALPHA))
+            return dying.run(run_flow, command, context(ALPHA))
         except Killed:
-            self.pass_time(LEASE + SECOND)
+            self._broken_off = command.run_id
             raise
 
     def _command(self, run_id: UUID | None, **how: Any) -> RunFlow:
-        return RunFlow(kind=FlowKind.ITEM, run_id=run_id or new_id(), holder=f"process {new_id()}", **how)
+        """Another run than the one that was broken off comes when the lease of that one has run out."""
+        command = RunFlow(kind=FlowKind.ITEM, run_id=run_id or new_id(), holder=f"process {new_id()}", **how)
+        if self._broken_off not in (None, command.run_id):
+            self.pass_time(LEASE + SECOND)
+        return command
 
     # what is there
 

@@ -295,7 +295,9 @@ def test_what_the_flow_does_not_supply_is_never_overwritten(
 def test_records_whose_codes_collide_are_reported_and_never_merged(history: list[list[Step]]) -> None:
     site = synced(history)
     state = site.state
-    built = {key: known.code for key, (known, _) in state.records.items() if not known.quarantined}
+    # one that was dropped while it was in quarantine was never built: the guard may hold it
+    records = {key: known for key, (known, _) in state.records.items() if not (known.dropped and known.code is None)}
+    built = {key: known.code for key, known in records.items() if not known.quarantined}
     assert len(set(built.values())) == len(built)
     assert all(built[key] == ItemCode(state.records[key][1]["code"]) for key in built)
     assert set(built.values()) <= state.items.keys()

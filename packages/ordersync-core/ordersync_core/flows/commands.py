@@ -47,7 +47,7 @@ class ItemSelectiveSync:
 class RunFlow:
     """One run of a flow. `codes` None: all that changed; otherwise just these.
 
-    holder: names the process, for the flow's lease.
+    holder: names the process, for the lease of the connection's tokens.
     """
 
     kind: FlowKind

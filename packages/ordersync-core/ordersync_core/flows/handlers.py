@@ -125,20 +125,20 @@ def run_flow(
         LeaseLost: another process took the flow over; it goes on from what is committed.
     """
     run = _begin(command, uows=uows, mappings=mappings, clock=clock)
-    source = connectors[run.connection.connector].source(
-        run.flow.kind.value,
-        OpenConnection(
-            id=run.connection.id,
-            settings=run.connection.settings,
-            secret_settings=secret_settings_of(run.connection, secrets),
-            access_token=lambda: application.run(
-                get_access_token,
-                GetAccessToken(connection_id=run.connection.id, holder=command.holder),
-                context,
-            ),
-        ),
-    )
     try:
+        source = connectors[run.connection.connector].source(
+            run.flow.kind.value,
+            OpenConnection(
+                id=run.connection.id,
+                settings=run.connection.settings,
+                secret_settings=secret_settings_of(run.connection, secrets),
+                access_token=lambda: application.run(
+                    get_access_token,
+                    GetAccessToken(connection_id=run.connection.id, holder=command.holder),
+                    context,
+                ),
+            ),
+        )
         with heartbeat.every(RENEW_EVERY, lambda: _hold(run, uows=uows)):
             execution = _apply_left_over(run, run.execution, uows=uows, clock=clock)
             try:
@@ -176,7 +176,9 @@ def _begin(command: RunFlow, *, uows: Opens[FlowsUnitOfWork], mappings: Mappings
     with uows() as uow:
         flow = _flow(uow, command.kind)
         connection = _connection(uow, flow)
-        lease = uow.leases.take(flow.lease_name, command.holder)
+        mapping = mappings.item(connection.connector)
+        # the run holds it, not the process: who takes the run over from a dead one goes on at once, under a new term
+        lease = uow.leases.take(flow.lease_name, f"run:{command.run_id}")
         if lease is None:
             raise FlowBusy(f"the {flow.kind.value} flow is at work already")
         raw = _raw(uow, flow, connection)
@@ -195,7 +197,7 @@ def _begin(command: RunFlow, *, uows: Opens[FlowsUnitOfWork], mappings: Mappings
         command=command,
         flow=flow,
         connection=connection,
-        mapping=mappings.item(connection.connector),
+        mapping=mapping,
         lease=lease,
         execution=execution,
         cursor=cursor,
