@@ -22,6 +22,7 @@ from attrs import evolve
 
 from bench.pages import write_pages
 from bench.real_path import ExactOnlineFromFiles, set_up_flow_from_exact
+from ordersync_adapters.collector import collect_rarely
 from ordersync_adapters.settings import load
 from ordersync_adapters.wiring import prepare_stores
 from ordersync_connectors.exact_online.adapter import NAME
@@ -39,7 +40,6 @@ from ordersync_core.kernel.application import Application
 from ordersync_core.kernel.context import Context
 from ordersync_core.messaging.envelope import QUEUED_JOBS
 from ordersync_core.messaging.queue import Queues
-from ordersync_jobs.collector import collect_rarely
 from ordersync_jobs.composition import build_application
 from ordersync_jobs.run_one import run_one
 from ordersync_jobs.settings import JobsSettings

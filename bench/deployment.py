@@ -18,6 +18,7 @@ from uuid import uuid4
 import psycopg
 from attrs import frozen
 
+from ordersync_adapters.collector import collect_rarely
 from ordersync_adapters.wiring import prepare_stores
 from ordersync_core.administrations.commands import CreateAdministration
 from ordersync_core.administrations.handlers import create_administration
@@ -123,7 +124,7 @@ class Running:
 
     async def __aenter__(self) -> None:
         self._patch.start()
-        gc.freeze()  # as the shell does
+        collect_rarely()  # as the shell does
         host = Host(self._parts, declarations(), opened=listen(0), key="bench")
         self._host = asyncio.create_task(host.run(self._stop))
 

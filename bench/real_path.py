@@ -18,6 +18,7 @@ from typing import Any, Self, cast
 from attrs import frozen
 
 from bench.pages import read_pages
+from ordersync_adapters.collector import collect_rarely
 from ordersync_adapters.secrets.fernet import FernetSecrets, make_key_file
 from ordersync_adapters.sql.tenants import AdminDatabase, SqlTenantDatabases
 from ordersync_adapters.sql.unit_of_work import SqlDatabases
@@ -41,7 +42,6 @@ from ordersync_core.kernel.context import Context
 from ordersync_core.kernel.ids import Ids
 from ordersync_core.kernel.lease import Heartbeat
 from ordersync_core.kernel.secrets import Secrets
-from ordersync_jobs.collector import collect_rarely
 
 CODE = "real"
 SETTINGS = {

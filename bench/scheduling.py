@@ -24,6 +24,7 @@ from zoneinfo import ZoneInfo
 
 from croniter import croniter  # type: ignore[import-untyped]  # it publishes no types
 
+from ordersync_adapters.collector import collect_rarely
 from ordersync_adapters.sql import bulk
 from ordersync_adapters.sql.jobs import definition_row
 from ordersync_adapters.sql.tables.jobs import job_definitions
@@ -159,7 +160,7 @@ def main() -> None:
         rounds: dict[str, list[tuple[int, float, float]]] = {name: [] for name in schedulers}
         croniter_rounds: list[tuple[int, float]] = []
         gc.collect()
-        gc.freeze()  # no scheduler holds all definitions: else collections would mostly walk over these
+        collect_rarely()  # as the Functions shell does
         for number in range(arguments.rounds):
             for name, scheduler in schedulers.items():
                 rounds[name].append(scheduler.round())

@@ -1,7 +1,6 @@
 """The local host as a process."""
 
 import asyncio
-import gc
 import logging
 import signal
 import socket
@@ -9,6 +8,7 @@ import sys
 
 import uvicorn
 
+from ordersync_adapters.collector import collect_rarely
 from ordersync_adapters.settings import load
 from ordersync_core.kernel.errors import InvalidInput, OrderSyncError
 from ordersync_core.messaging.envelope import QUEUES
@@ -35,7 +35,7 @@ def main() -> int:
     except (OrderSyncError, OSError) as error:
         print(f"ordersync-functions: {error}", file=sys.stderr)
         return 1
-    gc.freeze()  # what was made so far lives as long as the process: no collection need walk over it
+    collect_rarely()
     with asyncio.Runner(loop_factory=uvicorn.Config("", log_config=None).get_loop_factory()) as runner:
         runner.run(_serve(parts, opened, key))
     parts.close()

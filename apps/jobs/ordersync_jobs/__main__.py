@@ -4,11 +4,11 @@ import argparse
 import signal
 import sys
 
+from ordersync_adapters.collector import collect_rarely
 from ordersync_adapters.settings import load
 from ordersync_core.kernel.errors import OrderSyncError, Stopping
 from ordersync_core.messaging.envelope import QUEUED_JOBS
 from ordersync_core.messaging.queue import Queues
-from ordersync_jobs.collector import collect_rarely
 from ordersync_jobs.composition import build_application
 from ordersync_jobs.launcher import launch
 from ordersync_jobs.run_one import run_one

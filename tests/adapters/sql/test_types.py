@@ -1,3 +1,4 @@
+import pickle
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -19,6 +20,7 @@ from ordersync_adapters.sql.types import (
     from_microseconds,
     to_json,
     to_microseconds,
+    to_uuid,
 )
 
 metadata = MetaData()
@@ -94,6 +96,13 @@ def test_a_moment_without_a_zone_is_refused(keep: Keep) -> None:
 @given(at=moments)
 def test_microseconds_are_exact(at: datetime) -> None:
     assert from_microseconds(to_microseconds(at)) == at
+
+
+@given(id=st.uuids())
+def test_an_id_from_its_stored_text_is_like_any_other(id: UUID) -> None:
+    read = to_uuid(str(id))
+    assert (read, hash(read), repr(read), read.is_safe) == (id, hash(id), repr(id), id.is_safe)
+    assert pickle.loads(pickle.dumps(read)) == id
 
 
 def test_json_for_the_driver_is_compact_and_refuses_what_json_does_not_know() -> None:

@@ -2,19 +2,19 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
-from functools import cache
+from functools import cache, partial
+from itertools import chain
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Column, Connection, Row, delete, insert, select, tuple_, type_coerce, update
-from sqlalchemy.types import NullType
+from sqlalchemy import Column, Connection, CursorResult, Row, delete, insert, select, tuple_, update
 
 from ordersync_adapters.sql import bulk
 from ordersync_adapters.sql.bulk import insert_into
 from ordersync_adapters.sql.reads import SqlReads, page_of, position_of
 from ordersync_adapters.sql.tables.jobs import job_definitions, job_runs
 from ordersync_adapters.sql.tickets import note_tickets
-from ordersync_adapters.sql.types import POSTGRES
+from ordersync_adapters.sql.types import POSTGRES, to_uuid
 from ordersync_core.jobs.model import JobDefinition, JobRun, JobType, Progress, RunState
 from ordersync_core.jobs.schedule import Schedule
 from ordersync_core.kernel.moments import rfc3339
@@ -39,13 +39,13 @@ class SqlJobDefinitions:
 
     def due(self, now: datetime, limit: int) -> list[JobDefinition]:
         wanted = (
-            select(*(type_coerce(column, NullType()) for column in job_definitions.c))
+            select(job_definitions)
             .where(job_definitions.c.next_due <= now)
             .order_by(job_definitions.c.next_due)
             .limit(limit)
             .with_for_update(skip_locked=True)
         )
-        return _definitions(self._connection, self._connection.execute(wanted).yield_per(AT_ONCE))
+        return _definitions(self._connection, _as_stored(self._connection.execute(wanted)))
 
     def move_on(self, definitions: Sequence[JobDefinition]) -> None:
         rows = [{"id": definition.id, "next_due": definition.next_due} for definition in definitions]
@@ -151,25 +151,38 @@ def to_definition(row: Row[Any]) -> JobDefinition:
     )
 
 
-def _definitions(connection: Connection, stored: Iterable[Any]) -> list[JobDefinition]:
+def _definitions(connection: Connection, stored: Iterable[Sequence[Any]]) -> list[JobDefinition]:
     """From rows as the driver gives them: in a full minute thousands share one moment, schedule and parameters, so
-    that each of these is made once."""
-    columns = job_definitions.c
-    to_id = _same if connection.dialect.name == POSTGRES else _from_36_characters
-    parameters = cache(_from_stored(connection, columns.parameters))
-    moment = cache(_from_stored(connection, columns.next_due))
-    schedule, job_type = cache(Schedule), cache(JobType)
-    return [
-        JobDefinition(
-            id=to_id(id),
-            administration=administration,
-            type=job_type(type),
-            parameters=parameters(told),
-            schedule=schedule(cron, time_zone),
-            next_due=moment(next_due),
+    that these are made once."""
+    to_id = _same if connection.dialect.name == POSTGRES else to_uuid
+    to_parameters = cache(_from_stored(connection, job_definitions.c.parameters))
+    to_moment = _from_stored(connection, job_definitions.c.next_due)
+
+    @cache
+    def shared(type: str, told: Any, cron: str, time_zone: str, due: Any) -> tuple[JobType, Any, Schedule, datetime]:
+        return JobType(type), to_parameters(told), Schedule(cron, time_zone), to_moment(due)
+
+    definitions = []
+    for id, administration, type, told, cron, time_zone, due in stored:
+        job_type, parameters, schedule, next_due = shared(type, told, cron, time_zone, due)
+        definitions.append(
+            JobDefinition(
+                id=to_id(id),
+                administration=administration,
+                type=job_type,
+                parameters=parameters,
+                schedule=schedule,
+                next_due=next_due,
+            )
         )
-        for id, administration, type, told, cron, time_zone, next_due in stored
-    ]
+    return definitions
+
+
+def _as_stored(result: CursorResult[Any]) -> Iterable[Sequence[Any]]:
+    """The rows as the driver gives them."""
+    cursor = result.cursor
+    assert cursor is not None, "the statement returns rows"
+    return chain.from_iterable(iter(partial(cursor.fetchmany, AT_ONCE), []))
 
 
 def _from_stored(connection: Connection, column: Column[Any]) -> Callable[[Any], Any]:
@@ -179,11 +192,6 @@ def _from_stored(connection: Connection, column: Column[Any]) -> Callable[[Any],
 
 def _same(stored: Any) -> Any:
     return stored
-
-
-def _from_36_characters(text: str) -> UUID:
-    """As `UUID(text)`, which looks for other spellings too and takes most of the time of reading many."""
-    return UUID(int=int(text.replace("-", ""), 16))
 
 
 def run_row(run: JobRun) -> dict[str, Any]:

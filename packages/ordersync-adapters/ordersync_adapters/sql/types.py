@@ -13,7 +13,7 @@ id both drivers take its text.
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any
-from uuid import UUID
+from uuid import UUID, SafeUUID
 
 import orjson
 from sqlalchemy import BigInteger, Dialect, String, Text
@@ -48,6 +48,18 @@ def from_microseconds(count: int) -> datetime:
 def to_json(value: Any) -> str:
     """Compact JSON; TypeError for what JSON does not know, decimals and ids among them."""
     return orjson.dumps(value).decode()
+
+
+_set, _unknown = object.__setattr__, SafeUUID.unknown
+
+
+def to_uuid(text: str) -> UUID:
+    """Of the 36 characters that we stored, twice as fast as `UUID(text)`, which looks for other spellings: ids are a
+    large part of what reading many rows costs. psycopg builds those of Postgres the same way."""
+    id = UUID.__new__(UUID)
+    _set(id, "int", int(text.replace("-", ""), 16))
+    _set(id, "is_safe", _unknown)
+    return id
 
 
 class Moment(TypeDecorator[datetime]):
@@ -101,7 +113,7 @@ class Uuid(TypeDecorator[UUID]):
         return value if value is None or dialect.name == POSTGRES else str(value)
 
     def process_result_value(self, value: Any, dialect: Dialect) -> UUID | None:
-        return value if value is None or dialect.name == POSTGRES else UUID(value)
+        return value if value is None or dialect.name == POSTGRES else to_uuid(value)
 
 
 class database_moment(FunctionElement[datetime]):  # noqa: N801 - reads as the SQL function it is

@@ -1,9 +1,9 @@
-"""Python's collector of cycles, set for a process whose work makes millions of values."""
+"""Python's collector of cycles, set for a process whose work makes very many values."""
 
 import gc
 
 RARELY = 100_000
-"""Objects that come before a collection: a run's values count their own references, and hardly any is in a cycle."""
+"""Objects that come before a collection: the values count their own references, and hardly any is in a cycle."""
 
 
 def collect_rarely() -> None:
