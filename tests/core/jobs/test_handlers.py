@@ -205,7 +205,7 @@ class TestDueMoments:
         with open_admin(site.databases) as uow:
             uow.definitions.move_on([evolve(definition, next_due=NOON + HOUR)])
             uow.commit()
-        assert site.schedule() == 0
+        assert site.schedule() == 1
         assert len(site.runs()) == 1
         assert site.tickets() == []
         assert site.databases.admin_queries().definitions(ALPHA)[0].next_due == NOON + 2 * HOUR
@@ -221,8 +221,8 @@ class TestDueMoments:
         for _ in range(3):
             site.define()
         site.pass_time(HOUR)
-        made = [site.run(enqueue_due, EnqueueDue(limit=2), None) for _ in range(3)]
-        assert made == [2, 1, 0]
+        due = [site.run(enqueue_due, EnqueueDue(limit=2), None) for _ in range(3)]
+        assert due == [2, 1, 0]
 
 
 class TestTickets:

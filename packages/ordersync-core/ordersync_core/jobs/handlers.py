@@ -79,7 +79,8 @@ def delete_job_definition(command: DeleteJobDefinition, *, uow: JobsUnitOfWork, 
 def enqueue_due(
     command: EnqueueDue, *, uows: Opens[JobsUnitOfWork], queues: Queues, clock: Clock, context: Context
 ) -> int:
-    """Make one run of each definition whose moment has come, and send their tickets; answers how many."""
+    """Make one run of each definition whose moment has come, and send their tickets; answers how many were due: with as
+    many as the limit there may be more."""
     now = clock.now()
     with uows() as uow:
         due = [
@@ -92,7 +93,7 @@ def enqueue_due(
         uow.definitions.move_on([definition for _, definition in due])
         uow.commit()
     _send(added, queues, now)
-    return len(added)
+    return len(due)
 
 
 def send_owed_runs(command: SendOwedRuns, *, uows: Opens[JobsUnitOfWork], queues: Queues, clock: Clock) -> int:
