@@ -46,7 +46,7 @@ bench: .venv/.synced
 	@$(RUN) python -m bench.memory
 	@$(RUN) python -m bench.contention
 	@$(RUN) python -m bench.scheduling
-	@for database in sqlite postgres; do for name in events_queue webhooks first_attempt isolation flood; do \
+	@for database in sqlite postgres; do for name in events_queue depth webhooks first_attempt isolation flood; do \
 		$(RUN) python -m bench.$$name --database $$database || exit 1; done; done
 
 bench-peers: .venv/.synced

@@ -50,7 +50,7 @@ def real_path(addresses: Addresses, messages: int) -> float:
         context = deployment.administration(CODE)
         deployment.put(context, messages)
         with asyncio.Runner(loop_factory=uvicorn.Config("").get_loop_factory()) as runner:
-            seconds = runner.run(_handle_all(deployment))
+            seconds = runner.run(handle_all(deployment))
         handled = deployment.ask(CODE, "SELECT count(*) FROM outbox WHERE handled_at IS NOT NULL")
         last = deployment.ask(CODE, "SELECT max(number) FROM outbox")
         inbox = deployment.ask(CODE, "SELECT count(*) FROM inbox")
@@ -59,7 +59,7 @@ def real_path(addresses: Addresses, messages: int) -> float:
     return seconds
 
 
-async def _handle_all(deployment: Deployment) -> float:
+async def handle_all(deployment: Deployment) -> float:
     began = time.perf_counter()
     async with deployment.running():
         await until(lambda: bool(deployment.ask(CODE, ALL_HAVE_AN_OUTCOME)))
