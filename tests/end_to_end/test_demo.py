@@ -54,7 +54,8 @@ def test_the_demo_ends_with_figures_that_held(tmp_path: Path) -> None:
     for extra, count in (((), 3_947), (("--items", str(items)), 150)):
         done = subprocess.run(
             [*ORDERSYNC, "demo", "--once", "--json", *state, *extra],
-            env=environment(),
+            # any free ones: another platform may be started on this machine at the same moment
+            env=environment(ORDERSYNC_API_PORT="0", ORDERSYNC_FUNCTIONS_PORT="0"),
             capture_output=True,
             timeout=200,
             check=False,
