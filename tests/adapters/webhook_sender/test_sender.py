@@ -9,6 +9,7 @@ import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from ordersync_adapters.system import SystemClock
+from ordersync_adapters.webhook_sender.process import ProcessWebhookSender
 from ordersync_adapters.webhook_sender.sender import (
     KEPT_BYTES,
     AiohttpWebhookSender,
@@ -19,6 +20,8 @@ from ordersync_core.webhooks.ports import TargetRefused, WebhookRequest, Webhook
 from tests.adapters.webhook_sender.receivers import Reader, Receiver, Writer, answering, receiver, response
 
 QUICK = Patience(connect=0.3, total=0.5, body=0.3)
+Sender = AiohttpWebhookSender | ProcessWebhookSender
+_kind: type[Sender] = AiohttpWebhookSender
 Act = Callable[[Receiver, Reader, Writer], Awaitable[None]]
 
 
@@ -33,8 +36,20 @@ def a_request(url: str, **headers: str) -> WebhookRequest:
     )
 
 
-async def send_to(act: Act, *, times: int = 1, **options: object) -> tuple[list[WebhookResponse], Receiver]:
-    sender = AiohttpWebhookSender(SystemClock(), allow_private=True, patience=QUICK, **options)  # type: ignore[arg-type]
+@pytest.fixture(params=[AiohttpWebhookSender, ProcessWebhookSender], ids=["here", "in a process"], autouse=True)
+def _each_sender(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(f"{__name__}._kind", request.param)
+
+
+def make_sender(*, allow_private: bool = True, resolver: AbstractResolver | None = None) -> Sender:
+    """Names are resolved by a test's own resolver in this process only."""
+    if resolver is not None:
+        return AiohttpWebhookSender(SystemClock(), allow_private, patience=QUICK, resolver=resolver)
+    return _kind(SystemClock(), allow_private, patience=QUICK)
+
+
+async def send_to(act: Act, *, times: int = 1) -> tuple[list[WebhookResponse], Receiver]:
+    sender = make_sender()
     async with receiver(act) as told:
         try:
             return [await sender.send(a_request(told.url)) for _ in range(times)], told
@@ -49,7 +64,7 @@ def send(act: Act) -> tuple[WebhookResponse, Receiver]:
 
 def send_url(url: str, *, allow_private: bool = True, resolver: AbstractResolver | None = None) -> WebhookResponse:
     async def go() -> WebhookResponse:
-        sender = AiohttpWebhookSender(SystemClock(), allow_private, patience=QUICK, resolver=resolver)
+        sender = make_sender(allow_private=allow_private, resolver=resolver)
         try:
             return await sender.send(a_request(url))
         finally:
@@ -266,7 +281,7 @@ def test_a_refused_connection_is_told() -> None:
 
 def test_a_receiver_that_does_not_speak_tls_is_told() -> None:
     async def go() -> WebhookResponse:
-        sender = AiohttpWebhookSender(SystemClock(), allow_private=True, patience=QUICK)
+        sender = make_sender()
         async with receiver(answering(response("200 OK"))) as told:
             try:
                 return await sender.send(a_request(f"https://127.0.0.1:{told.port}/hook"))
@@ -296,7 +311,7 @@ def test_a_url_that_cannot_be_called_is_an_answer_too(url: str) -> None:
 
 def test_a_header_that_cannot_be_sent_is_an_answer_too() -> None:
     async def go() -> WebhookResponse:
-        sender = AiohttpWebhookSender(SystemClock(), allow_private=True, patience=QUICK)
+        sender = make_sender()
         async with receiver(answering(response("200 OK"))) as told:
             try:
                 return await sender.send(a_request(told.url, **{"X-TriggeredBy-Id": "a\r\nX-Evil: b"}))
@@ -366,7 +381,7 @@ def test_a_name_that_leads_elsewhere_after_registration_is_refused() -> None:
     async def go() -> tuple[WebhookResponse, int]:
         names = Names(["93.184.216.34"], ["127.0.0.1"])
         assert (await names.resolve("rebinding.example"))[0]["host"] == "93.184.216.34"
-        sender = AiohttpWebhookSender(SystemClock(), allow_private=False, patience=QUICK, resolver=names)
+        sender = make_sender(allow_private=False, resolver=names)
         async with receiver(answering(response("200 OK"))) as told:
             try:
                 answer = await sender.send(a_request(f"http://rebinding.example:{told.port}/hook"))

@@ -4,13 +4,16 @@ import asyncio
 import socket
 import ssl
 import time
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from types import SimpleNamespace
-from typing import Final
+from contextvars import ContextVar
+from datetime import datetime
+from typing import Final, NamedTuple
 
 import aiohttp
+from aiohttp import AddrInfoType, SocketFactoryType
 from aiohttp.abc import AbstractResolver, ResolveResult
-from attrs import frozen
+from attrs import define, frozen
 
 from ordersync_adapters.webhook_sender.addresses import TargetRefused as AddressRefused
 from ordersync_adapters.webhook_sender.addresses import check_url, checking_socket_factory
@@ -44,6 +47,25 @@ class Patience:
     connect: float = 5.0
     total: float = 15.0
     body: float = 5.0
+
+
+@define
+class _Call:
+    """One `send`, as the sockets that are opened for it see it."""
+
+    opened: bool = False
+
+
+_call: ContextVar[_Call] = ContextVar("call")
+
+
+class Answer(NamedTuple):
+    """What came of one request, as the port's `WebhookResponse` says; `body` is the first 16 KiB."""
+
+    status: int | None
+    retry_after: str | None
+    error: str | None
+    body: bytes
 
 
 class UrlTargetPolicy:
@@ -88,26 +110,22 @@ class AiohttpWebhookSender:
 
     async def send(self, request: WebhookRequest) -> WebhookResponse:
         started_at = self._clock.now()
+        answer = await self.exchange(request.url, request.headers, request.body)
+        return to_response(request, answer, started_at=started_at, ended_at=self._clock.now())
+
+    async def exchange(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
         status: int | None = None
         retry_after: str | None = None
         error: str | None = None
-        answer = b""
+        kept = b""
         try:
-            async with await self._post(request) as response:
+            async with await self._post(url, headers, body) as response:
                 status, retry_after = response.status, response.headers.get("Retry-After")
-                answer = await _head(response, self._patience.body)
+                kept = await _head(response, self._patience.body)
         except (aiohttp.ClientError, OSError, ValueError) as failure:
             # after the status is known a failure costs the rest of the body only
             error = None if status is not None else describe(failure, self._patience)
-        return WebhookResponse(
-            request=request,
-            started_at=started_at,
-            ended_at=self._clock.now(),
-            status=status,
-            retry_after=retry_after,
-            error=error,
-            response=answer,
-        )
+        return Answer(status, retry_after, error, kept)
 
     async def close(self) -> None:
         if self._session is not None and self._loop is asyncio.get_running_loop():
@@ -115,20 +133,19 @@ class AiohttpWebhookSender:
             await self._resolver.close()
         self._session = None
 
-    async def _post(self, request: WebhookRequest) -> aiohttp.ClientResponse:
+    async def _post(self, url: str, headers: Mapping[str, str], body: bytes) -> aiohttp.ClientResponse:
         """The answer's head. A kept connection that its receiver had closed meanwhile costs one more try at once."""
-        seen, began = SimpleNamespace(reused=False), time.monotonic()
+        call, began = _Call(), time.monotonic()
+        _call.set(call)
         try:
-            return await self._try(request, seen)
+            return await self._try(url, headers, body)
         except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, ConnectionError):
-            if not seen.reused or time.monotonic() - began > STALE_SECONDS:
+            if call.opened or time.monotonic() - began > STALE_SECONDS:
                 raise
-            return await self._try(request, seen)
+            return await self._try(url, headers, body)
 
-    async def _try(self, request: WebhookRequest, seen: SimpleNamespace) -> aiohttp.ClientResponse:
-        return await self._open_session().post(
-            request.url, data=request.body, headers=request.headers, allow_redirects=False, trace_request_ctx=seen
-        )
+    async def _try(self, url: str, headers: Mapping[str, str], body: bytes) -> aiohttp.ClientResponse:
+        return await self._open_session().post(url, data=body, headers=headers, allow_redirects=False)
 
     def _open_session(self) -> aiohttp.ClientSession:
         loop = asyncio.get_running_loop()
@@ -142,10 +159,8 @@ class AiohttpWebhookSender:
             limit_per_host=CONNECTIONS_PER_HOST,
             keepalive_timeout=IDLE_SECONDS,
             resolver=self._resolver,
-            socket_factory=checking_socket_factory(allow_private=self._allow_private),
+            socket_factory=_noted(checking_socket_factory(allow_private=self._allow_private)),
         )
-        trace = aiohttp.TraceConfig()
-        trace.on_connection_reuseconn.append(_note_reuse)
         return aiohttp.ClientSession(
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -153,8 +168,21 @@ class AiohttpWebhookSender:
             headers={"User-Agent": self._user_agent, "Accept": "*/*", "Accept-Encoding": "identity"},
             auto_decompress=False,
             trust_env=False,
-            trace_configs=[trace],
         )
+
+
+def to_response(
+    request: WebhookRequest, answer: Answer, *, started_at: datetime, ended_at: datetime
+) -> WebhookResponse:
+    return WebhookResponse(
+        request=request,
+        started_at=started_at,
+        ended_at=ended_at,
+        status=answer.status,
+        retry_after=answer.retry_after,
+        error=answer.error,
+        response=answer.body,
+    )
 
 
 class ThreadResolver(AbstractResolver):
@@ -185,8 +213,14 @@ class ThreadResolver(AbstractResolver):
         self._threads.shutdown(wait=False)
 
 
-async def _note_reuse(_: aiohttp.ClientSession, context: SimpleNamespace, __: object) -> None:
-    context.trace_request_ctx.reused = True
+def _noted(open_socket: SocketFactoryType) -> SocketFactoryType:
+    """Tells the call that it did not get a kept connection; a trace of aiohttp's would cost each request."""
+
+    def open_noted(target: AddrInfoType) -> socket.socket:
+        _call.get().opened = True
+        return open_socket(target)
+
+    return open_noted
 
 
 async def _head(response: aiohttp.ClientResponse, seconds: float) -> bytes:
