@@ -210,17 +210,17 @@ def figures(rounds: Sequence[Mapping[str, Any]], items: int, database: str) -> d
 def place(database: str, folder: Path) -> Iterator[Callable[[int], Databases]]:
     """Gives the databases of a round."""
 
-    def on_sqlite(number: int) -> Databases:
+    def on_sqlite() -> Databases:
         shutil.rmtree(folder / "sqlite", ignore_errors=True)
         (folder / "sqlite").mkdir()
         return Databases(folder / "sqlite", f"sqlite:///{folder}/sqlite/{{code}}.db")
 
     if database == "sqlite":
-        yield on_sqlite
+        yield lambda _: on_sqlite()
         return
     with PostgresServer(durable=True) as server:
         yield lambda number: Databases(
-            on_sqlite(number).folder, server.url("x").removesuffix("x") + f"round{number}_" + "{code}"
+            on_sqlite().folder, server.url("x").removesuffix("x") + f"round{number}_" + "{code}"
         )
 
 

@@ -17,6 +17,7 @@ from ordersync_core.testing.blob_contract import BlobsContract
 from ordersync_core.testing.clocks import ManualClock
 from ordersync_core.testing.contracts.administrations import (
     AdministrationsContract,
+    OverlappingWakeContract,
     TenantDatabasesContract,
     WakeContract,
 )
@@ -33,11 +34,14 @@ from ordersync_core.testing.contracts.outbox import OutboxContract
 from ordersync_core.testing.contracts.unit_of_work import UnitOfWorkContract
 from ordersync_core.testing.contracts.webhooks import DeliveriesContract, WebhooksContract
 from ordersync_core.testing.memory import MemorySecrets, MemoryTenantDatabases
+from ordersync_core.testing.memory import connections as memory_connections
 from ordersync_core.testing.memory import jobs as memory_jobs
 from ordersync_core.testing.memory import leases as memory_leases
 from ordersync_core.testing.memory import outbox as memory_outbox
+from ordersync_core.testing.memory import pages as memory_pages
 from ordersync_core.testing.memory import secrets as memory_secrets
 from ordersync_core.testing.memory import webhooks as memory_webhooks
+from ordersync_core.testing.memory.connections import MemoryConnectionRepository
 from ordersync_core.testing.memory.flows import MemoryKeysSeen, MemoryQuarantineRepository, MemoryRawRepository
 from ordersync_core.testing.memory.items import MemoryItemQueries, MemoryItemRepository
 from ordersync_core.testing.memory.jobs import DEFINITIONS, RUNS, MemoryJobQueries, MemoryJobRunRepository
@@ -122,6 +126,7 @@ SUITES: tuple[type[Any], ...] = (
     OutboxContract,
     OverlappingItemsContract,
     OverlappingJobsContract,
+    OverlappingWakeContract,
     RawRecordsContract,
     TenantDatabasesContract,
     TenantLeaseContract,
@@ -266,6 +271,20 @@ def audits_nothing(patch: pytest.MonkeyPatch) -> None:
         write(self)
 
     patch.setattr(MemoryUnitOfWork, "_write_audit_then_outbox", write_outbox_only)
+
+
+def gives_each_audit_entry_an_id_of_its_own(patch: pytest.MonkeyPatch) -> None:
+    write = MemoryUnitOfWork._write_audit_then_outbox
+
+    def write_under_other_ids(self: MemoryUnitOfWork) -> None:
+        self._audit = [evolve(entry, id=self._ids.new()) for entry in self._audit]
+        write(self)
+
+    patch.setattr(MemoryUnitOfWork, "_write_audit_then_outbox", write_under_other_ids)
+
+
+def goes_on_from_any_position(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(memory_pages, "position_of", lambda page, *kinds: None)
 
 
 def goes_by_the_order_of_writing(patch: pytest.MonkeyPatch) -> None:
@@ -475,6 +494,14 @@ def leaves_deliveries_of_a_deleted_webhook(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(MemoryWebhookRepository, "delete", delete)
 
 
+def leaves_what_a_deleted_connection_read(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(
+        MemoryConnectionRepository,
+        "delete",
+        lambda self, id: self._transaction.delete(memory_connections.CONNECTIONS, id),
+    )
+
+
 # flows
 
 
@@ -665,6 +692,7 @@ def seals_nothing(patch: pytest.MonkeyPatch) -> None:
         (locks_nothing, ConnectionsContract, "of_many_answers_at_once_one_is_believed"),
         (locks_nothing, WebhooksContract, "a_webhook_is_locked_however_it_was_found"),
         (locks_nothing, DeliveriesContract, "no_attempt_is_lost"),
+        (locks_nothing, FlowsContract, "no_count_of_an_execution_is_lost"),
         (locks_nothing, JobsContract, "no_update_of_a_run_is_lost"),
         (locks_nothing, AdminLeaseContract, "terms_given_at_once_differ"),
         (locks_and_reads_what_was, UnitOfWorkContract, "no_update_is_lost"),
@@ -676,6 +704,8 @@ def seals_nothing(patch: pytest.MonkeyPatch) -> None:
         (starts_over_at_each_creation, TenantDatabasesContract, "every_step_may_be_repeated"),
         (tells_backwards, UnitOfWorkContract, "rows_stand_in_the_order_in_which_they_were_told"),
         (audits_nothing, UnitOfWorkContract, "what_is_told_is_audited"),
+        (gives_each_audit_entry_an_id_of_its_own, UnitOfWorkContract, "what_is_told_is_audited"),
+        (goes_on_from_any_position, UnitOfWorkContract, "a_position_of_another_list_is_refused"),
         (audits_nothing, AuditContract, "entries_are_listed_the_newest_first"),
         (goes_by_the_order_of_writing, LateCommitInMemory, "a_late_commit_is_not_skipped"),
         (numbers_by_the_order_of_writing, OutboxContract, "what_came_to_nothing_gets_no_number"),
@@ -704,6 +734,11 @@ def seals_nothing(patch: pytest.MonkeyPatch) -> None:
         (replaces_deliveries_that_are_there, DeliveriesContract, "one_that_stands_there_already_stays_as_it_is"),
         (parks_the_webhooks_of_others, DeliveriesContract, "parking_takes_what_waits"),
         (lets_everything_in, DeliveriesContract, "the_first_ones_that_were_held_back_are_let_in"),
+        (
+            leaves_what_a_deleted_connection_read,
+            ConnectionsContract,
+            "a_deleted_connection_takes_along_what_was_read_over_it",
+        ),
         (leaves_deliveries_of_a_deleted_webhook, WebhooksContract, "a_deleted_webhook_takes_its_deliveries_along"),
         (forgets_the_keys_seen, RawRecordsContract, "what_was_not_seen_is_missing"),
         (remembers_the_keys_seen, RawRecordsContract, "what_was_seen_is_forgotten_with_the_block"),
@@ -715,6 +750,7 @@ def seals_nothing(patch: pytest.MonkeyPatch) -> None:
         (shows_definitions_to_everybody, JobsContract, "rows_of_another_administration_are_not_there"),
         (adds_a_second_run_of_a_moment, JobsContract, "a_run_is_added_once"),
         (waits_for_other_schedulers, OverlappingJobsContract, "what_another_scheduler_holds_is_passed_over"),
+        (waits_for_other_schedulers, OverlappingWakeContract, "what_another_takes_is_passed_over"),
         (keeps_the_later_moment, WakeContract, "the_earlier_moment_stays"),
         (takes_whoever_is_there, WakeContract, "who_is_due_is_taken_once"),
         (gives_a_code_twice, AdministrationsContract, "a_code_is_given_once"),

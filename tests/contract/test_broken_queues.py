@@ -8,7 +8,16 @@ import pytest
 from attrs import evolve, frozen
 
 from ordersync_core.messaging.envelope import QUEUES
-from ordersync_core.messaging.queue import CLAIM_LIMIT, LOCK, Claim, DeadLetter, Depth, Message, Queues
+from ordersync_core.messaging.queue import (
+    CLAIM_LIMIT,
+    LOCK,
+    SUSPECTS_TOGETHER,
+    Claim,
+    DeadLetter,
+    Depth,
+    Message,
+    Queues,
+)
 from ordersync_core.testing.clocks import ManualClock
 from ordersync_core.testing.memory_queue import MemoryQueue
 from ordersync_core.testing.queue_contract import QueueContract
@@ -94,12 +103,35 @@ class ClaimsTheNewestFirst(MemoryQueue):
         self._ready.sort(reverse=True)
 
 
-class ClaimsTheExpiredTogether(MemoryQueue):
+class ClaimsTheDeadWithTheFresh(MemoryQueue):
     def claim(self, limit: int = CLAIM_LIMIT, lock: timedelta = LOCK) -> list[Claim]:
         claims: list[Claim] = []
         while len(claims) < limit and (more := super().claim(limit - len(claims), lock)):
             claims += more
         return claims
+
+
+class ClaimsAllThatDiedTogether(MemoryQueue):
+    def _suspects(self, limit: int) -> list[int]:
+        return [number for _, number in sorted(self._expired())][: min(limit, SUSPECTS_TOGETHER)]
+
+
+class ClaimsAllThatDiedAlone(MemoryQueue):
+    def _suspects(self, limit: int) -> list[int]:
+        return super()._suspects(1)
+
+
+class ClaimsWhoDiedOnceWithoutBound(MemoryQueue):
+    def _suspects(self, limit: int) -> list[int]:
+        once = [number for _, number in sorted(self._expired()) if self._entries[number].deaths_by_now == 1]
+        return once[:limit] or super()._suspects(limit)
+
+
+class ClaimsWhoDiedMostFirst(MemoryQueue):
+    def _suspects(self, limit: int) -> list[int]:
+        expired = [number for _, number in self._expired()]
+        often = [number for number in expired if self._entries[number].deaths_by_now > 1]
+        return often[:1] or super()._suspects(limit)
 
 
 class CountsNoDeaths(MemoryQueue):
@@ -254,7 +286,11 @@ def test_a_queue_that_keeps_its_promises_fails_no_case() -> None:
         (SaysAllIsCompleted, "of_two_who_settle_one_claim_one_does"),
         (ClaimsOverTheLimit, "no_more_messages_come_than_the_limit"),
         (ClaimsTheNewestFirst, "the_oldest_messages_come_first"),
-        (ClaimsTheExpiredTogether, "messages_whose_locks_ran_out_are_claimed_alone"),
+        (ClaimsTheDeadWithTheFresh, "messages_that_died_once_come_together_and_without_fresh_ones"),
+        (ClaimsAllThatDiedAlone, "messages_that_died_once_come_together_and_without_fresh_ones"),
+        (ClaimsWhoDiedOnceWithoutBound, "no_more_that_died_once_come_together_than_so_many"),
+        (ClaimsAllThatDiedTogether, "messages_that_died_more_often_are_claimed_alone"),
+        (ClaimsWhoDiedMostFirst, "messages_that_died_once_come_before_those_that_died_more_often"),
         (CountsNoDeaths, "every_death_is_counted"),
         (CountsEveryReturnAsADeath, "an_abandoned_message_comes_back_at_once_and_has_not_died"),
         (RenewsNothing, "a_renewed_claim_outlives_its_first_lock"),

@@ -12,7 +12,12 @@ from ordersync_core.testing.blob_contract import BlobsContract
 from ordersync_core.testing.queue_contract import QueueContract
 from ordersync_core.testing.secret_contract import SecretsContract
 
-ROW_LOCKS_ONLY = {"OverlappingItemsContract", "OverlappingJobsContract", "LateCommitContract"}
+ROW_LOCKS_ONLY = {
+    "OverlappingItemsContract",
+    "OverlappingJobsContract",
+    "OverlappingWakeContract",
+    "LateCommitContract",
+}
 """Suites of transactions that overlap: with one writer at a time there are none."""
 
 DATABASE_MODULES = {

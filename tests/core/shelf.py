@@ -90,7 +90,7 @@ class Shelf:
     def _pages(self, codes: Sequence[str]) -> Iterator[SourcePage]:
         for number, code in enumerate(codes):
             self.before_page(number)
-            record = SourceRecord(key=code, version=None, raw={"code": code, "name": self.names[code]})
+            record = SourceRecord.of(key=code, version=None, raw={"code": code, "name": self.names[code]})
             yield SourcePage(records=[record], cursor={"after": code})
 
 

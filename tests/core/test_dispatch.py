@@ -213,6 +213,26 @@ class TestRunJob:
             site.work(run_id)
         assert site.stored_run(run_id).state is RunState.RUNNING
 
+    def test_whoever_lost_the_flow_alone_tries_again_a_minute_later(self, site: Site) -> None:
+        """Its process stood still, and another run took the flow while nobody took the run itself."""
+        run_id = site.start()
+
+        def lose(number: int) -> None:
+            if number == 1:
+                site.pass_time(61 * SECOND)
+                site.occupy_the_flow()
+
+        site.shelf.before_page = lose
+        run = site.worked(run_id)
+        assert (run.state, run.waits_for, run.tries) == (RunState.WAITING, None, 1)
+        assert run == site.stored_run(run_id)
+
+        site.shelf.before_page = lambda number: None
+        site.pass_time(61 * SECOND)
+        assert site.sent_for() == [run_id]
+        run = site.worked(run_id)
+        assert (run.state, run.deaths) == (RunState.SUCCEEDED, 0)
+
     def test_a_process_that_is_asked_to_stop_gives_the_run_back(self, site: Site) -> None:
         run_id = site.start()
         site.shelf.before_page = raising(Stopping())

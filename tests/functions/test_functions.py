@@ -138,6 +138,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
 def test_a_visit_leaves_the_next_moment_as_a_hint(stack: Stack) -> None:
     context = stack.administration()
     stack.put(context, ["one"])
+    wait_for(lambda: bool(stack.rows("admin", "SELECT administration FROM wake")))  # written beside the work
 
     functions.publish_outbox(stack.parts)
 

@@ -6,14 +6,17 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from attrs import evolve, frozen
 
 from ordersync_core.dispatch import resubmit, start_command
 from ordersync_core.jobs.commands import SendOwedRuns
-from ordersync_core.jobs.handlers import send_owed_runs, start_run
+from ordersync_core.jobs.handlers import end_run, send_owed_runs, start_run
 from ordersync_core.jobs.model import RunState
-from ordersync_core.kernel.errors import PermanentFailure, Stopping
+from ordersync_core.kernel.application import Application
+from ordersync_core.kernel.context import Context
+from ordersync_core.kernel.errors import PermanentFailure, Stopping, TemporaryFailure
 from ordersync_core.messaging.envelope import QUEUED_JOBS
-from ordersync_core.messaging.queue import Message, Queues
+from ordersync_core.messaging.queue import Depth, Message, Queues
 from ordersync_core.testing.contracts.databases import context
 from ordersync_core.testing.contracts.examples import MINUTE, SECOND
 from ordersync_core.testing.memory_queue import MemoryQueues
@@ -46,6 +49,16 @@ class DyingAtTheDeadLetter:
             self._dies = False
             raise Killed
         return self._queue.dead_letter(*arguments, **named)
+
+
+@frozen
+class DyingAtTheEnd(Application):
+    """Its process dies before a run's outcome is kept."""
+
+    def run(self, handler: Any, command: Any, context: Context) -> Any:
+        if handler is end_run:
+            raise Killed
+        return Application.run(self, handler, command, context)
 
 
 class JobsSite(Site):
@@ -85,6 +98,21 @@ def site() -> JobsSite:
     made = JobsSite()
     made.set_up()
     return made
+
+
+class Away:
+    """Something of `real` that does not answer as long as `is_away`."""
+
+    def __init__(self, real: Any, *names: str, what: str = "the database") -> None:
+        self._real = real
+        self._names = names
+        self._what = what
+        self.is_away = True
+
+    def __getattr__(self, name: str) -> Any:
+        if self.is_away and name in self._names:
+            raise TemporaryFailure(f"{self._what} does not answer")
+        return getattr(self._real, name)
 
 
 def always(error: Callable[[], BaseException]) -> Callable[[int], None]:
@@ -210,6 +238,84 @@ def test_a_process_that_is_asked_to_end_gives_run_and_message_back(site: JobsSit
     site.shelf.before_page = lambda number: None
     site.process()
     assert site.stored_run(run_id).state is RunState.SUCCEEDED
+
+
+def test_an_outage_of_the_admin_database_is_no_death_of_the_run(site: JobsSite) -> None:
+    run_id = site.start_job()
+    away = Away(site.databases, "admin_unit_of_work")
+    outage = evolve(site.application, databases=away)
+    for _ in range(5):
+        with pytest.raises(TemporaryFailure):
+            run_one(outage)
+        assert site.queues[QUEUED_JOBS].depth() == Depth(ready=1, locked=0, dead=0)
+        site.pass_time(LOCK_AND_LEASE)
+    away.is_away = False
+    run_one(outage)
+    run = site.stored_run(run_id)
+    assert (run.state, run.deaths) == (RunState.SUCCEEDED, 0)
+    assert site.dead() == []
+
+
+def test_an_outage_that_begins_while_it_works_leaves_the_run_to_go_on(site: JobsSite) -> None:
+    run_id = site.start_job()
+    away = Away(site.databases, "admin_unit_of_work")
+    away.is_away = False
+    outage = evolve(site.application, databases=away)
+
+    def begin(number: int) -> None:
+        away.is_away = number >= 1
+
+    site.shelf.before_page = begin
+    with pytest.raises(TemporaryFailure):
+        run_one(outage)
+    assert site.queues[QUEUED_JOBS].depth().ready == 1
+    site.shelf.before_page = lambda number: None
+    site.go_on(3)
+    assert site.stored_run(run_id).state is RunState.SUCCEEDED
+    assert site.dead() == []
+
+
+def test_the_error_of_the_run_is_told_also_when_the_queue_is_away(site: JobsSite) -> None:
+    site.start_job()
+    site.ports[Queues] = {QUEUED_JOBS: Away(site.queues[QUEUED_JOBS], "abandon", what="the queue")}
+    outage = evolve(site.application, databases=Away(site.databases, "admin_unit_of_work"))
+    with pytest.raises(TemporaryFailure, match="the database does not answer"):
+        run_one(outage)
+
+
+@pytest.mark.parametrize("flow_is_busy", [False, True])
+def test_a_process_that_dies_between_the_work_and_its_end_leaves_no_work(site: JobsSite, flow_is_busy: bool) -> None:
+    """Nor does the run wait for the flow then: another one that was merged into it meanwhile would not be done."""
+    run_id = site.start_job()
+    with pytest.raises(Killed):
+        run_one(DyingAtTheEnd(resolve=site.ports.__getitem__, databases=site.databases))
+    site.pass_time(LOCK_AND_LEASE)
+    if flow_is_busy:
+        site.occupy_the_flow()
+
+    site.go_on(2)
+
+    run = site.stored_run(run_id)
+    assert run.state is RunState.SUCCEEDED
+    assert run.result is not None
+    assert (run.result["read"], run.result["created"], run.result["unchanged"]) == (3, 3, 0)
+    assert site.shelf.read == ["all"]
+
+
+def test_a_process_that_is_asked_to_end_says_so_also_when_the_tenants_database_is_away(site: JobsSite) -> None:
+    run_id = site.start_job()
+    away = Away(site.databases, "unit_of_work")
+    away.is_away = False
+
+    def stop(number: int) -> None:
+        away.is_away = True
+        raise Stopping
+
+    site.shelf.before_page = stop
+    with pytest.raises(Stopping):
+        run_one(evolve(site.application, databases=away))
+    assert site.stored_run(run_id).state is RunState.QUEUED
+    assert site.queues[QUEUED_JOBS].depth() == Depth(ready=1, locked=0, dead=0)
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"id": 7}'])

@@ -112,6 +112,10 @@ class Intake:
         self._give_up.append((claim, reason, description))
         self._to_settle.set()
 
+    async def settled(self) -> bool:
+        """Settle at once what it was told to; False when the queue does not answer."""
+        return await self._settle() and not (self._complete or self._give_back or self._give_up)
+
     def look_again(self) -> None:
         """The consumer's room may have grown."""
         self._changed.set()

@@ -11,6 +11,7 @@ from ordersync_adapters.settings import load
 from ordersync_adapters.system import make_once
 from ordersync_adapters.wake.notifier import WakeNotifier
 from ordersync_adapters.wake.watcher import watch
+from ordersync_adapters.webhook_sender.process import ProcessWebhookSender
 from ordersync_adapters.webhook_sender.sender import AiohttpWebhookSender
 from ordersync_adapters.wiring import make_application, register_adapters
 from ordersync_connectors.wiring import register_connectors
@@ -38,7 +39,7 @@ def build_parts(settings: FunctionsSettings) -> Parts:
     application = make_application(container)
     clock: Clock = container.resolve(Clock)
     notifier: WakeNotifier = container.resolve(WakeNotifier)
-    sender: AiohttpWebhookSender = container.resolve(WebhookSender)
+    sender: AiohttpWebhookSender | ProcessWebhookSender = container.resolve(WebhookSender)
     administrations = ActiveAdministrations(application)
     publisher = Publisher(application, administrations, clock, sweep=settings.sweep)
 
@@ -56,6 +57,7 @@ def build_parts(settings: FunctionsSettings) -> Parts:
         watcher=lambda: watch(settings.admin_database_url),
         wake=notifier.notify,
         dead_letters_kept=timedelta(days=settings.retention.dead_letters),
+        open_sender=sender.open,
         close_sender=sender.close,
         close=close,
     )

@@ -55,7 +55,7 @@ GRACE: Final = timedelta(seconds=5)
 _log = logging.getLogger("ordersync.functions")
 
 
-@frozen
+@frozen(cache_hash=True)
 class Key:
     """One attempt at one delivery. Several messages may stand for it; it is made once."""
 
@@ -232,16 +232,17 @@ class DeliveryPool:
                 await self._give_up(batch[0], error)
         else:
             for work in batch:
-                if work.key in requests:
-                    self._line_up(work, requests[work.key])
-            await self._end_without_work(administration, [work for work in batch if work.key not in requests])
+                if (request := requests.get(work.key.delivery)) is not None:
+                    self._line_up(work, request)
+            await self._end_without_work(administration, [work for work in batch if work.key.delivery not in requests])
             self._start_sends()
 
-    async def _requests(self, administration: str, batch: Sequence[Work]) -> dict[Key, WebhookRequest]:
+    async def _requests(self, administration: str, batch: Sequence[Work]) -> dict[UUID, WebhookRequest]:
+        """By delivery."""
         command = Prepare(messages=tuple(work.envelope for work in batch))
         context = tenant("deliver_webhook", administration)
         made = await self._patience.run(administration, lambda: self._application.run(prepare, command, context))
-        return {Key(administration, request.delivery_id, request.attempt): request for request in made}
+        return {request.delivery_id: request for request in made}
 
     def _line_up(self, work: Work, request: WebhookRequest) -> None:
         work.request, work.prepared_at = request, time.monotonic()
@@ -262,6 +263,11 @@ class DeliveryPool:
         except Unreachable:
             self._let_go(works)
             return
+        except Exception as error:
+            # their rows owe another ticket, if anything is left to do; held on to they would never end
+            _log.error("what became of %d deliveries is not known", len(works), exc_info=error)
+            self._let_go(works)
+            return
         for work in works:
             self._settle(work, dead.get(work.key.delivery))
 
@@ -269,13 +275,21 @@ class DeliveryPool:
 
     def _start_sends(self) -> None:
         while not self._stop.is_set() and (work := self._order.take()) is not None:
-            work.in_flight = True
-            task = asyncio.create_task(self._send(work))
+            task = asyncio.create_task(self._send_in_turn(work))
             self._sending.add(task)
             task.add_done_callback(self._sending.discard)
         self._intake.look_again()
 
+    async def _send_in_turn(self, work: Work | None) -> None:
+        """Send it, and then what its end makes room for: with a task for each, the tasks would cost as much as what
+        they do."""
+        while work is not None:
+            await self._send(work)
+            work = None if self._stop.is_set() else self._order.take()
+            self._intake.look_again()
+
     async def _send(self, work: Work) -> None:
+        work.in_flight = True
         request = work.request
         if time.monotonic() - work.prepared_at > FRESH_SECONDS:
             request = await self._renewed(work)
@@ -292,7 +306,7 @@ class DeliveryPool:
         """The request as it is now; None when there is nothing to send any more."""
         administration = work.key.administration
         try:
-            request = (await self._requests(administration, [work])).get(work.key)
+            request = (await self._requests(administration, [work])).get(work.key.delivery)
         except Unreachable:
             self._let_go([work])
         except Exception as error:
@@ -322,7 +336,6 @@ class DeliveryPool:
         if work.in_flight and work.request is not None:
             work.in_flight = False
             self._order.release(work.key.administration, work.request.webhook_id)
-            self._start_sends()
 
     async def _end_sends(self) -> None:
         if self._sending:
@@ -355,6 +368,7 @@ class DeliveryPool:
             self._recording.discard(administration)
             for work in works:
                 self._release(work)
+            self._start_sends()
             if administration in self._finished:
                 self._results.set()
 

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import Executor
 from typing import Any, Final
 
@@ -27,6 +27,9 @@ QUICK: Final = 0.05
 LONG: Final = 0.2
 """Seconds that a batch takes: after a quick one the next takes in more, after a long one, which holds up whoever else
 writes, less. How long it takes depends on how many webhooks each event goes to."""
+
+SETTLE_AGAIN: Final = 1.0
+"""Seconds until the next try to settle with a queue that does not answer."""
 
 TRIES: Final = 3
 """How often a message is tried whose handler fails in a way that nobody foresaw."""
@@ -55,11 +58,12 @@ class EventsConsumer:
         self._troubles = Troubles("handle events")
         self._patience = Patience(threads, self._troubles, stop, on_trouble=self._trim)
         self._waiting: dict[str, deque[Task]] = {}
-        self._suspects: list[Task] = []
+        self._sizes: dict[str, int] = {}
+        self._suspects: Sequence[Task] = ()
         self._working: set[asyncio.Task[None]] = set()
 
     def room(self) -> int:
-        """None while a message is under suspicion: it is worked on alone."""
+        """None while messages are under suspicion: they are worked on by themselves."""
         return 0 if self._suspects else AT_ONCE
 
     async def run(self) -> None:
@@ -74,10 +78,10 @@ class EventsConsumer:
     def _accept(self, triage: Triage) -> None:
         for hopeless in triage.hopeless:
             self._start(self._give_up(hopeless))
+        # a claim holds either messages that have died or fresh ones, and none follows while there are suspects
+        self._suspects = [task for task in triage.tasks if task.claim.deaths]
         for task in triage.tasks:
-            if task.claim.deaths:
-                self._suspects.append(task)
-            else:
+            if not task.claim.deaths:
                 self._enqueue(task)
         self._question_suspects()
 
@@ -97,13 +101,13 @@ class EventsConsumer:
 
     async def _work_for(self, administration: str) -> None:
         waiting = self._waiting[administration]
-        size = CLAIM_LIMIT
         try:
             while waiting and not self._stop.is_set():
+                size = self._sizes.get(administration, CLAIM_LIMIT)
                 batch = [waiting.popleft() for _ in range(min(len(waiting), size))]
                 began = time.monotonic()
                 await self._handle(administration, batch)
-                size = next_size(size, seconds=time.monotonic() - began)
+                self._sizes[administration] = next_size(size, len(batch), seconds=time.monotonic() - began)
         finally:
             del self._waiting[administration]
             self._intake.give_back([task.claim for task in waiting])
@@ -166,16 +170,24 @@ class EventsConsumer:
         self._intake.give_up(hopeless.claim, reason=hopeless.reason, description=hopeless.description)
 
     def _question_suspects(self) -> None:
-        """A message that came back because its process died is handled while nothing else is in hand, so that it
-        takes no innocent ones along should it kill this process too."""
+        """Messages that came back because their process died are handled while nothing else is in hand, so that they
+        take no others along should one of them kill this process too."""
         if self._suspects and not self._working:
-            suspect = self._suspects[0]
-            self._start(self._question(suspect))
+            self._start(self._question(self._suspects))
 
-    async def _question(self, suspect: Task) -> None:
-        await self._handle(suspect.envelope.administration, [suspect])
-        self._suspects.remove(suspect)
+    async def _question(self, suspects: Sequence[Task]) -> None:
+        """What was handled before is settled first, and the suspects before anything else is claimed: whatever this
+        process still holds when it dies has died with it, done or not."""
+        await self._settle_all()
+        if not self._stop.is_set():
+            await asyncio.gather(*(self._handle(*each) for each in by_administration(suspects).items()))
+            await self._settle_all()
+        self._suspects = ()
         self._intake.look_again()
+
+    async def _settle_all(self) -> None:
+        while not await self._intake.settled() and not self._stop.is_set():
+            await asyncio.sleep(SETTLE_AGAIN)
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -190,8 +202,16 @@ class EventsConsumer:
             self._question_suspects()
 
 
-def next_size(size: int, *, seconds: float) -> int:
-    """Of the batch after one of `size` that took so long: from 25 to 1,000."""
-    if seconds < QUICK:
-        return min(size * 2, AT_ONCE)
-    return max(size // 2, CLAIM_LIMIT // 4) if seconds > LONG else size
+def by_administration(tasks: Iterable[Task]) -> dict[str, list[Task]]:
+    batches: dict[str, list[Task]] = {}
+    for task in tasks:
+        batches.setdefault(task.envelope.administration, []).append(task)
+    return batches
+
+
+def next_size(size: int, handled: int, *, seconds: float) -> int:
+    """How many messages the next batch may have, from 25 to 1,000, after one that might have had `size` and took so
+    long for those it had."""
+    if seconds > LONG:
+        return max(handled // 2, CLAIM_LIMIT // 4)
+    return min(size * 2, AT_ONCE) if seconds < QUICK and handled == size else size

@@ -55,6 +55,7 @@ class Host:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop`: then sends under way end and are recorded, and what was claimed and not begun is given back."""
+        await self._parts.open_sender()
         signals = {timer.name: asyncio.Event() for timer in self._timers}
         with self._watching([signals[name] for name in ON_WAKE_UP if name in signals]):
             async with asyncio.TaskGroup() as group:

@@ -29,6 +29,7 @@ class Parts:
     """watcher: makes the one that the local host listens to.
     wake: tells the admin database that an administration has work; returns at once.
     dead_letters_kept: before housekeeping removes them.
+    open_sender: starts what it sends by, so that the first delivery does not wait for that.
     close_sender: ends its connections, on the event loop that it sent on.
     close: ends everything else that was opened.
     """
@@ -42,5 +43,6 @@ class Parts:
     watcher: Callable[[], WakeWatcher]
     wake: Callable[[str], None]
     dead_letters_kept: timedelta
+    open_sender: Callable[[], Awaitable[object]]
     close_sender: Callable[[], Awaitable[None]]
     close: Callable[[], None]

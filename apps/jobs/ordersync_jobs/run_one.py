@@ -3,6 +3,7 @@
 import os
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from uuid import UUID
 
 from ordersync_core.dispatch import run_job
@@ -11,7 +12,7 @@ from ordersync_core.jobs.handlers import find_failed
 from ordersync_core.jobs.model import JobRun, RunState
 from ordersync_core.kernel.application import Application
 from ordersync_core.kernel.context import Context
-from ordersync_core.kernel.errors import InvalidInput, LeaseLost, NotFound, Stopping
+from ordersync_core.kernel.errors import InvalidInput, LeaseLost, NotFound, OrderSyncError, Stopping
 from ordersync_core.kernel.lease import RENEW_EVERY, Heartbeat
 from ordersync_core.messaging.envelope import QUEUED_JOBS, Envelope, decode_envelope
 from ordersync_core.messaging.queue import Claim, Queue, Queues
@@ -21,8 +22,9 @@ def run_one(application: Application) -> bool:
     """Claim one message of `queued-jobs`, do its run with the lock kept alive, settle it. False: there was none.
 
     Whatever the run itself comes to is on its row; a run that failed, or killed its processes, is a dead letter too,
-    so that somebody can resubmit it. A process that is asked to end gives run and message back. An error that is not
-    the run's own (a database that is away) leaves the message to come again.
+    so that somebody can resubmit it. A process that is asked to end gives run and message back. So does one that meets
+    an error which is not the run's own (a database that is away), with the message alone: had it kept it until the lock
+    ran out, the queue would count it as dead.
     """
     queue = application.resolve(Queues)[QUEUED_JOBS]
     claims: list[Claim] = queue.claim(1)
@@ -33,8 +35,9 @@ def run_one(application: Application) -> bool:
     try:
         with heartbeat.every(RENEW_EVERY, _renewing(queue, claim)):
             settle = _work(application, claim, heartbeat)
-    except Stopping:
-        queue.abandon([claim])
+    except (Stopping, OrderSyncError):
+        with suppress(OrderSyncError):
+            queue.abandon([claim])
         raise
     settle(queue)
     return True

@@ -18,6 +18,10 @@ from ordersync_core.kernel.errors import InvalidInput
 from ordersync_core.webhooks.retry import RETRY_DELAYS
 
 PREFIX = "ORDERSYNC_"
+MOST_DAYS = 36_500
+
+SHORTEST_WAIT, LONGEST_WAIT = timedelta(milliseconds=1), timedelta(days=365)
+"""Whoever does something again without any wait does nothing else."""
 
 _WAIT = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)?")
 _SECONDS = {"ms": 0.001, "s": 1, "": 1, "m": 60, "h": 3600, "d": 86400}
@@ -35,8 +39,8 @@ class Retention:
     dead_letters: int = 60
 
     def __attrs_post_init__(self) -> None:
-        if min(self.events, self.log, self.dead_letters) < 1:
-            raise ValueError("each part is at least 1 day")
+        if not all(1 <= days <= MOST_DAYS for days in (self.events, self.log, self.dead_letters)):
+            raise ValueError(f"each part is from 1 to {MOST_DAYS} days")
         if self.log <= self.dead_letters:
             raise ValueError("log (the inbox too) must be more days than dead_letters")
         if self.events >= self.log:
@@ -53,7 +57,10 @@ def _wait(text: str) -> timedelta:
     match = _WAIT.fullmatch(text.strip())
     if match is None:
         raise ValueError("must be a wait such as 500ms, 30s, 5m, 12h or 1d")
-    return timedelta(seconds=float(match[1]) * _SECONDS[match[2] or ""])
+    seconds = float(match[1]) * _SECONDS[match[2] or ""]
+    if not SHORTEST_WAIT.total_seconds() <= seconds <= LONGEST_WAIT.total_seconds():
+        raise ValueError("must be a wait from 1ms to 365d")
+    return timedelta(seconds=seconds)
 
 
 def _retry_delays(text: str) -> tuple[timedelta, ...]:
@@ -74,6 +81,10 @@ def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise ValueError("must be a whole number of at least 1")
     return int(text)
+
+
+def _has_several_processors() -> bool:
+    return (os.cpu_count() or 1) > 1
 
 
 def _yes_or_no(text: str) -> bool:
@@ -123,7 +134,10 @@ def _setting(parse: Callable[[str], Any], **default: Any) -> Any:
 
 @frozen(kw_only=True)
 class Settings:
-    """None means the embedded default, which lies in the state folder."""
+    """None means the embedded default, which lies in the state folder.
+
+    sender_process: webhooks are sent by a process beside the one that prepares and records them.
+    """
 
     state: Path = _setting(lambda text: Path(_filled(text)), default=Path(".ordersync"))
     admin_database: str | None = _setting(_database, default=None)
@@ -141,6 +155,7 @@ class Settings:
     functions_port: int = _setting(_port, default=7071)
     retry_delays: tuple[timedelta, ...] = _setting(_retry_delays, default=RETRY_DELAYS)
     job_processes: int = _setting(_count, default=2)
+    sender_process: bool = _setting(_yes_or_no, factory=_has_several_processors)
     sweep: timedelta = _setting(_wait, default=timedelta(minutes=5))
     retention: Retention = _setting(_retention, factory=Retention)
     allow_private_targets: bool = _setting(_yes_or_no, default=False)

@@ -13,6 +13,7 @@ from ordersync_adapters.sql.tenants import AdminDatabase, SqlTenantDatabases
 from ordersync_adapters.sql.unit_of_work import SqlDatabases
 from ordersync_adapters.system import SystemClock, SystemIds, ThreadHeartbeat
 from ordersync_adapters.wake.notifier import WakeNotifier
+from ordersync_adapters.webhook_sender.process import ProcessWebhookSender
 from ordersync_adapters.webhook_sender.sender import AiohttpWebhookSender, UrlTargetPolicy
 from ordersync_core.administrations.ports import TenantDatabases
 from ordersync_core.kernel.application import Application
@@ -50,7 +51,9 @@ def register_adapters(container: Container, settings: Settings) -> None:
         Queues: SqlQueues(settings.queues_url),
         RetryPolicy: RetryPolicy(delays=settings.retry_delays),
         TargetPolicy: UrlTargetPolicy(settings.allow_private_targets),
-        WebhookSender: AiohttpWebhookSender(clock, settings.allow_private_targets),
+        WebhookSender: (ProcessWebhookSender if settings.sender_process else AiohttpWebhookSender)(
+            clock, settings.allow_private_targets
+        ),
     }
     for port, adapter in adapters.items():
         container.register(port, instance=adapter)

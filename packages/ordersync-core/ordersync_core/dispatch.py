@@ -113,10 +113,9 @@ def _work(application: Application, begun: Begun, *, holder: str, context: Conte
         return EndRun(begun=begun, busy=_flow_holder(FlowKind.ITEM))
     except TemporaryFailure as error:
         return EndRun(begun=begun, temporary=str(error), retry_after=error.retry_after)
-    except ChangedMeanwhile as error:
+    except (ChangedMeanwhile, LeaseLost) as error:
+        # What was lost may be the flow's lease alone, and is taken anew then; whether the run's is, end_run finds out.
         return EndRun(begun=begun, temporary=str(error))
-    except LeaseLost:
-        raise
     except OrderSyncError as error:
         return EndRun(begun=begun, failure=str(error))
     except Exception as error:

@@ -1,8 +1,10 @@
 import os
+import resource
 import stat
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -199,6 +201,52 @@ def test_a_folder_that_cannot_be_used_says_so(tmp_path: Path) -> None:
 
     with pytest.raises(TemporaryFailure, match="folder of blobs"):
         FileBlobs(tmp_path / "file" / "blobs")
+
+
+def test_a_folder_that_has_gone_is_no_folder_without_blobs(folder: Path) -> None:
+    blobs = FileBlobs(folder)
+    blobs.put("a/b", b"1")
+    folder.rename(folder.with_name("away"))
+
+    for use in every_use(blobs):
+        with pytest.raises(TemporaryFailure, match="folder of blobs"):
+            use()
+    folder.with_name("away").rename(folder)
+    assert blobs.names() == ["a/b"]
+
+
+def test_the_folder_of_drafts_is_made_anew(folder: Path) -> None:
+    blobs = FileBlobs(folder)
+    (folder / DRAFTS).rmdir()
+    blobs.put("a", b"1")
+
+    assert blobs.get("a") == b"1"
+
+
+def test_a_process_that_may_open_no_more_files_says_so(folder: Path) -> None:
+    blobs = FileBlobs(folder)
+    blobs.put("a/b", b"1")
+    before = open_files()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+
+    for use in every_use(blobs):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+        try:
+            with pytest.raises(TemporaryFailure, match="Too many open files"):
+                use()
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert open_files() == before
+
+
+def every_use(blobs: FileBlobs) -> list[Callable[[], object]]:
+    return [
+        lambda: blobs.put("a/b", b"2"),
+        lambda: blobs.get("a/b"),
+        lambda: blobs.open("a/b"),
+        lambda: blobs.delete("a/b"),
+        lambda: blobs.names(),
+    ]
 
 
 def open_files() -> int:

@@ -12,11 +12,11 @@ from attrs import field, frozen
 from sqlalchemy import create_engine, text
 from sqlalchemy.pool import NullPool
 
-from ordersync_adapters.queues import postgres_statements
+from ordersync_adapters.queues import postgres_statements, sqlite_statements
 from ordersync_adapters.queues.sql import SqlQueue, SqlQueues, create_queue_tables
 from ordersync_core.kernel.errors import InvalidInput, TemporaryFailure
 from ordersync_core.messaging.envelope import EVENTS, WEBHOOKS
-from ordersync_core.messaging.queue import Claim, Depth
+from ordersync_core.messaging.queue import LOCK, Claim, Depth
 from ordersync_core.testing.queue_contract import QueueContract, QueueStore, a_message, send_ids, some_messages
 from tests.postgres import PostgresServer
 
@@ -104,7 +104,7 @@ def test_a_renewal_lasts_as_long_as_it_says(either: SqlStore) -> None:
     assert queue.complete([claim]) == []
 
 
-def test_a_message_that_died_once_and_was_abandoned_is_claimed_alone_again(either: SqlStore) -> None:
+def test_a_message_that_died_once_and_was_abandoned_comes_without_fresh_ones_again(either: SqlStore) -> None:
     queue = either.open()[EVENTS]
     queue.send([a_message("suspect")])
     queue.claim(lock=timedelta(0))
@@ -267,7 +267,8 @@ def test_on_postgres_a_wait_ends_for_a_send_to_its_own_queue_only(postgres_store
     assert queues._changes.seen(WEBHOOKS) == before[0]
 
 
-def test_on_postgres_a_claim_reads_no_more_than_it_takes(postgres_store: SqlStore) -> None:
+@pytest.mark.parametrize(("died", "index"), [(0, "ready"), (1, "locked"), (2, "locked")])
+def test_on_postgres_a_claim_reads_no_more_than_it_takes(postgres_store: SqlStore, died: int, index: str) -> None:
     """Also when the planner last saw the table empty."""
     queues = postgres_store.open()
     queue = queues[EVENTS]
@@ -277,13 +278,31 @@ def test_on_postgres_a_claim_reads_no_more_than_it_takes(postgres_store: SqlStor
         connection.execute(text("ANALYZE queue_messages"))
     for _ in range(10):
         queue.send(some_messages(500))
+    for _ in range(died):
+        while queue.claim(limit=1000):
+            pass
+        postgres_store.let_time_pass(LOCK)
 
     with queues._writing.connect() as connection:
-        parameters = {"queue": EVENTS, "limit": 100, "lock": timedelta(seconds=60), "token": 1}
+        parameters = {"queue": EVENTS, "limit": 100, "suspects": 100, "lock": LOCK, "token": 1}
         lines = connection.exec_driver_sql(f"EXPLAIN ANALYZE {postgres_statements._CLAIM}", parameters).scalars().all()
 
     plan = "\n".join(lines)
-    assert "Index Scan using queue_messages_ready" in plan
+    assert f"Index Scan using queue_messages_{index}" in plan
     assert "Sort" not in plan
     assert "Bitmap" not in plan
     assert "Seq Scan" not in plan
+
+
+def test_on_sqlite_a_claim_looks_into_the_indices(sqlite_store: SqlStore) -> None:
+    parameters = {"queue": EVENTS, "limit": 100, "suspects": 100, "now": 1, "until": 2, "token": 1}
+
+    with sqlite_store.open()._writing.connect() as connection:
+        plans = [
+            [row.detail for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)]
+            for statement in sqlite_statements._CLAIMS
+        ]
+
+    for plan, index in zip(plans, ("locked", "locked", "ready"), strict=True):
+        assert any(f"queue_messages_{index}" in detail for detail in plan)
+        assert not any("SCAN queue_messages" in detail or "TEMP B-TREE" in detail for detail in plan)

@@ -22,6 +22,7 @@ from ordersync_core.kernel.unit_of_work import Databases
 from ordersync_core.testing.clocks import ManualClock, SteppingIds
 from ordersync_core.testing.contracts.administrations import (
     AdministrationsContract,
+    OverlappingWakeContract,
     TenantDatabasesContract,
     WakeContract,
 )
@@ -235,6 +236,11 @@ class TestAdministrations(OnSql, AdministrationsContract):
 
 
 class TestWake(OnSql, WakeContract):
+    pass
+
+
+@on_postgres
+class TestOverlappingWake(OnSql, OverlappingWakeContract):
     pass
 
 

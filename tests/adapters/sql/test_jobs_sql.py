@@ -7,12 +7,12 @@ import pytest
 from attrs import evolve
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Connection, delete, text
+from sqlalchemy import Connection, delete, text, update
 
 from ordersync_adapters.sql.jobs import JobSqlQueries, SqlJobDefinitions, SqlJobRuns
 from ordersync_adapters.sql.tables.jobs import job_definitions, job_runs
 from ordersync_adapters.sql.transactions import commit
-from ordersync_core.jobs.model import JobDefinition, JobRun, JobType, RunState
+from ordersync_core.jobs.model import JobDefinition, JobRun, JobType, RunState, UnknownJob, due_run
 from ordersync_core.jobs.schedule import Schedule
 from ordersync_core.kernel.errors import InvalidInput
 from ordersync_core.kernel.paging import PageRequest
@@ -130,6 +130,23 @@ def test_many_definitions_are_moved_on_in_few_statements(store: Store) -> None:
         assert len(repository.due(NOON + MINUTE, 1_000)) == 500
 
 
+def test_a_definition_of_a_job_that_is_not_known_comes_with_the_others_and_moves_on(store: Store) -> None:
+    known, unknown = a_definition(), a_definition()
+    committed(store, definitions=[known, unknown])
+    with store.transaction() as transaction:
+        transaction.execute(
+            update(job_definitions).where(job_definitions.c.id == unknown.id).values(type="StockForecast")
+        )
+        repository = SqlJobDefinitions(transaction)
+        found = {definition.id: definition for definition in repository.due(NOON, 10)}
+        expected = UnknownJob(id=unknown.id, administration="alpha", type="StockForecast", next_due=NOON)
+        assert found == {known.id: known, unknown.id: expected}
+        with pytest.raises(InvalidInput, match="StockForecast"):
+            due_run(expected, now=NOON, ticket_at=NOON, correlation_id="a request")
+        repository.move_on([evolve(expected, next_due=None)])
+        assert repository.due(NOON, 10) == [known]
+
+
 def test_what_another_transaction_holds_is_passed_over(postgres: PostgresServer) -> None:
     """On Postgres; SQLite lets one writer in at a time."""
     with postgres_store(postgres) as store:
@@ -244,9 +261,11 @@ def test_each_question_has_an_index(store: Store) -> None:
         repository = SqlJobRuns(transaction)
         queries = JobSqlQueries(lambda: nullcontext(transaction))
         (owed,) = plans_of(transaction, lambda: repository.owed(NOON, 500))
+        (stuck,) = plans_of(transaction, lambda: repository.stuck(3, 500))
         (waiting,) = plans_of(transaction, lambda: repository.waiting_for("alpha", "flow:item"))
         (listed,) = plans_of(transaction, lambda: queries.runs("alpha", PageRequest()))
     assert "ix_job_runs_owed" in owed
+    assert "ix_job_runs_owed" in stuck
     assert "ix_job_runs_waiting" in waiting
     assert "ix_job_runs_listing" in listed
     assert "sort" not in listed.lower()

@@ -15,6 +15,7 @@ from ordersync_adapters.sql.raw import SqlRaw
 from ordersync_adapters.sql.tables.raw import CONNECTORS, raw_records
 from ordersync_adapters.sql.transactions import commit
 from ordersync_core.flows.model import KnownRecord, RawRecord
+from ordersync_core.kernel.canonical import spelling
 from ordersync_core.testing.strategies import item_codes, json_objects, known_records, names
 from ordersync_core.testing.strategies import raw_records as records_of_a_source
 from tests.adapters.sql.stores import Store, plans_of
@@ -40,7 +41,7 @@ def all_of(raw: SqlRaw, connection: Connection) -> dict[str, RawRecord]:
     """What is stored, read around the repository's own reads."""
     table = raw_records(EXACT, connection.dialect.name)
     keys = list(connection.execute(select(table.c.key, table.c.raw).where(raw._ours)))
-    known = raw.known([row.key for row in keys])
+    known = raw.stored([row.key for row in keys]).known
     return {row.key: RawRecord(known=known[row.key], raw=row.raw) for row in keys}
 
 
@@ -52,6 +53,9 @@ def test_what_is_saved_comes_back_as_it_was(store: Store, records: list[RawRecor
         raw.save(records)
         raw.save_cursor(cursor)
         assert all_of(raw, connection) == {record.known.key: record for record in records}
+        assert raw.stored([record.known.key for record in records]).spelled == {
+            record.known.key: spelling(record.raw) for record in records
+        }
         assert raw.cursor() == cursor
 
 
@@ -72,6 +76,26 @@ def test_saving_replaces_and_marking_leaves_the_record_as_it_is(
         assert all_of(raw, connection) == marked
         raw.save(replacements)
         assert all_of(raw, connection) == marked | {r.known.key: r for r in replacements}
+
+
+@stored_as_usual
+@given(records=SEVERAL, data=st.data(), meanwhile=st.sampled_from(("nothing", "marked", "deleted")))
+def test_what_was_looked_at_is_replaced_whether_its_code_stays_or_not(
+    store: Store, records: list[RawRecord], data: st.DataObject, meanwhile: str
+) -> None:
+    with store.transaction() as connection:
+        raw = raw_of(connection)
+        raw.save(records)
+        known = raw.stored([record.known.key for record in records]).known
+        if meanwhile == "marked":
+            raw.mark([record._replace(code="another") for record in known.values()])
+        elif meanwhile == "deleted":
+            raw.delete(list(known))
+        codes = {key: record.code if data.draw(st.booleans()) else "one more" for key, record in known.items()}
+        replacements = [data.draw(records_of_a_source(known=known_records(keys=st.just(key)))) for key in known]
+        replacements = [evolve(r, known=r.known._replace(code=codes[r.known.key])) for r in replacements]
+        raw.save(replacements)
+        assert all_of(raw, connection) == {record.known.key: record for record in replacements}
 
 
 @stored_as_usual
@@ -104,12 +128,12 @@ def test_questions_and_changes_by_key_concern_those_keys_only(
     with store.transaction() as connection:
         raw = raw_of(connection)
         raw.save(records)
-        assert raw.known(keys) == named
+        assert raw.stored(keys).known == named
         assert raw.count() == (len(known), sum(record.dropped for record in known.values()))
 
         assert raw.drop(keys) == sum(not record.dropped for record in named.values())
-        dropped = {key: evolve(record, dropped=record.dropped or key in keys) for key, record in known.items()}
-        assert raw.known(list(known)) == dropped
+        dropped = {key: record._replace(dropped=record.dropped or key in keys) for key, record in known.items()}
+        assert raw.stored(list(known)).known == dropped
         assert raw.dropped(100) == sorted(
             (record for record in dropped.values() if record.dropped), key=lambda record: record.key
         )
@@ -117,13 +141,13 @@ def test_questions_and_changes_by_key_concern_those_keys_only(
 
         assert raw.reset_applied(keys) == len(named)
         forgotten = {
-            key: evolve(record, applied_hash=None, applied_version=None, quarantined=False) if key in keys else record
+            key: record._replace(applied_hash=None, applied_version=None, quarantined=False) if key in keys else record
             for key, record in dropped.items()
         }
-        assert raw.known(list(known)) == forgotten
+        assert raw.stored(list(known)).known == forgotten
 
         raw.delete(keys)
-        assert raw.known(list(known)) == {key: record for key, record in forgotten.items() if key not in keys}
+        assert raw.stored(list(known)).known == {key: record for key, record in forgotten.items() if key not in keys}
 
 
 @stored_as_usual
@@ -171,7 +195,7 @@ def test_a_batch_takes_few_statements_however_large_it_is(store: Store) -> None:
         try:
             with store.transaction() as connection:
                 raw = raw_of(connection)
-                assert raw.known(keys) == {}
+                assert raw.stored(keys).known == {}
                 raw.save(records)
                 raw.mark([record.known for record in records])
                 assert len(raw.unapplied(2, size)) == size
@@ -207,7 +231,7 @@ def test_a_connector_without_raw_records_is_an_error(store: Store) -> None:
 @pytest.mark.parametrize(
     ("question", "index"),
     [
-        (lambda raw: raw.known(["00001", "00002"]), "pk_records|sqlite_autoindex_exact_online_records_1"),
+        (lambda raw: raw.stored(["00001", "00002"]).known, "pk_records|sqlite_autoindex_exact_online_records_1"),
         (lambda raw: raw.holders(["code 1", "code 2"]), "ix_(exact_online_)?records_code"),
         (lambda raw: raw.drop(["00001", "00002"]), "pk_records|sqlite_autoindex_exact_online_records_1"),
         (lambda raw: raw.dropped(10), "ix_(exact_online_)?records_dropped"),

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
 from pathlib import Path
 from uuid import uuid4
@@ -10,12 +10,12 @@ from uuid import uuid4
 import psycopg
 import pytest
 from sqlalchemy import Connection, text
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, make_url
 
 from ordersync_adapters.sql.creation import create_database
 from ordersync_adapters.sql.engines import writing_engine
 from ordersync_adapters.sql.tenants import AdminDatabase, SqlTenantDatabases
-from ordersync_core.kernel.errors import Conflict, InvalidInput, NotFound
+from ordersync_core.kernel.errors import Conflict, InvalidInput, NotFound, TemporaryFailure
 from tests.adapters.sql.places import Place, postgres_place, sqlite_place
 from tests.postgres import PostgresServer
 
@@ -52,6 +52,18 @@ def opened(opens: Callable[[str], AbstractContextManager[Connection]], code: str
 def rename_tenant(place: Place, code: str, to: str) -> None:
     with writing_engine(place.tenant(code)).begin() as connection:
         connection.execute(text("UPDATE tenant SET code = :code"), {"code": to})
+
+
+@contextmanager
+def set_revision(url: str | URL, revision: str) -> Iterator[None]:
+    """Until the end of the block."""
+    engine = writing_engine(url)
+    with engine.begin() as connection:
+        kept = connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one()
+        connection.execute(text("UPDATE alembic_version SET version_num = :n"), {"n": revision})
+    yield
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = :n"), {"n": kept})
 
 
 def test_each_administration_has_its_own(tenants: SqlTenantDatabases) -> None:
@@ -107,6 +119,38 @@ def test_one_that_is_not_there_yet_is_not_found(place: Place, tenants: SqlTenant
     is_refused("was not initialised")
     tenants.initialise("acme", uuid4())
     assert opened(tenants.writing, "acme")
+
+
+def test_a_database_of_a_later_release_is_not_opened(place: Place, tenants: SqlTenantDatabases) -> None:
+    made(tenants, "acme")
+    admin = AdminDatabase(place.admin)
+    admin.create()
+    admin.migrate()
+    ways: tuple[tuple[str | URL, Callable[[], AbstractContextManager[Connection]]], ...] = (
+        (place.tenant("acme"), lambda: tenants.writing("acme")),
+        (place.tenant("acme"), lambda: tenants.reading("acme")),
+        (place.admin, admin.writing),
+        (place.admin, admin.reading),
+    )
+    for url, opens in ways:
+        refused = pytest.raises(TemporaryFailure, match="later_9999, which a later release has made")
+        with set_revision(url, "later_9999"), refused, opens():
+            pass
+        with opens():
+            pass
+        tenants.close()
+        admin.close()
+
+
+def test_an_admin_database_without_tables_is_not_opened(place: Place) -> None:
+    admin = AdminDatabase(place.admin)
+    admin.create()
+    with pytest.raises(TemporaryFailure, match="the admin database has no tables yet"), admin.writing():
+        pass
+    admin.migrate()
+    with admin.writing():
+        pass
+    admin.close()
 
 
 def test_a_code_cannot_lead_elsewhere(tenants: SqlTenantDatabases) -> None:

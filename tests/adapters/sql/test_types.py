@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from sqlalchemy import Column, Integer, MetaData, Table, func, insert, select, text, update
 from sqlalchemy.exc import StatementError
 
-from ordersync_adapters.sql.engines import create_sqlite_file, database_now, writing_engine
+from ordersync_adapters.sql.engines import create_sqlite_file, writing_engine
+from ordersync_adapters.sql.metadata import JsonText
 from ordersync_adapters.sql.types import (
-    Json,
     Moment,
     Uuid,
     database_moment,
@@ -29,14 +29,14 @@ rows = Table(
     metadata,
     Column("number", Integer, primary_key=True),
     Column("at", Moment),
-    Column("document", Json),
+    Column("document", JsonText),
     Column("id", Uuid),
 )
 
 moments = st.datetimes(timezones=st.just(UTC))
-# jsonb refuses the null character and writes a large whole float without its point
-texts = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
-scalars = st.none() | st.booleans() | st.integers(-(2**53), 2**53) | texts | st.floats(-1e6, 1e6)
+texts = st.text(st.characters(exclude_categories=["Cs"]))
+numbers = st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False, allow_infinity=False)
+scalars = st.none() | st.booleans() | numbers | texts
 documents = st.recursive(scalars, lambda inner: st.lists(inner) | st.dictionaries(texts, inner), max_leaves=8)
 
 Keep = Callable[..., Any]
@@ -133,13 +133,14 @@ def test_the_databases_moment_can_be_written_and_compared(
     else:
         url = request.getfixturevalue("postgres_database")
 
+    present = select(database_moment())
     with writing_engine(url).begin() as connection:
         metadata.create_all(connection)
-        before = database_now(connection)
+        before = connection.execute(present).scalar_one()
         connection.execute(insert(rows).values(at=database_moment()))
         connection.execute(insert(rows).values(at=before))
         connection.execute(update(rows).where(rows.c.number == 2).values(at=database_moment(plus=timedelta(minutes=1))))
-        after = database_now(connection)
+        after = connection.execute(present).scalar_one()
         now, later = connection.execute(select(rows.c.at).order_by(rows.c.number)).scalars()
 
         due = select(func.count()).where(rows.c.at <= database_moment())

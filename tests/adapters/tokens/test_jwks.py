@@ -31,6 +31,7 @@ class Issuer:
         self.status = 200
         self.body = json.dumps({"keys": [ONE]}).encode()
         self.location: str | None = None
+        self.instead: bytes | None = None
         self.asked = 0
 
 
@@ -39,6 +40,9 @@ def serving(issuer: Issuer) -> Iterator[Issuer]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             issuer.asked += 1
+            if issuer.instead is not None:
+                self.wfile.write(issuer.instead)
+                return
             self.send_response(issuer.status)
             if issuer.location:
                 self.send_header("Location", issuer.location)
@@ -124,8 +128,9 @@ def test_an_unchanged_set_stays_the_very_same(issuer: Issuer) -> None:
         (200, b'{"keys": [{"kty": "oct", "k": "eA"}]}'),
         (200, b"\xff\xfe"),
         (200, b" " * 1_000_001),
+        (200, b"[" * 200_000),
     ],
-    ids=["500", "404", "no JSON", "no key", "no usable key", "no text", "too long"],
+    ids=["500", "404", "no JSON", "no key", "no usable key", "no text", "too long", "too deep"],
 )
 def test_a_failed_fetch_leaves_the_old_keys_in_use(issuer: Issuer, status: int, body: bytes) -> None:
     seconds = Seconds()
@@ -134,6 +139,27 @@ def test_a_failed_fetch_leaves_the_old_keys_in_use(issuer: Issuer, status: int, 
     issuer.status, issuer.body = status, body
     seconds.now += LIFETIME.total_seconds()
     assert keys.current() is first
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"",
+        b"nonsense\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n" + b"a: b\r\n" * 200 + b"\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab",
+    ],
+    ids=["nothing", "no status", "too many headers", "half a chunk"],
+)
+def test_an_answer_that_is_no_http_leaves_the_old_keys_in_use(issuer: Issuer, answer: bytes) -> None:
+    seconds = Seconds()
+    keys = JwksKeys(issuer.url, monotonic=seconds)
+    first = keys.current()
+    issuer.instead = answer
+    seconds.now += LIFETIME.total_seconds()
+    assert keys.current() is first
+    with pytest.raises(TemporaryFailure):
+        JwksKeys(issuer.url).current()
 
 
 def test_an_issuer_that_never_answered_is_a_temporary_failure_and_is_left_in_peace(issuer: Issuer) -> None:

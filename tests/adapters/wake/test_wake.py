@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from ordersync_adapters.sql.engines import writing_engine
 from ordersync_adapters.sql.tenants import AdminDatabase, SqlTenantDatabases
 from ordersync_adapters.sql.unit_of_work import SqlDatabases
 from ordersync_adapters.system import SystemClock, SystemIds
@@ -65,6 +66,18 @@ def test_a_watcher_returns_when_somebody_is_woken(url: str, application: Applica
         watcher.close()
 
 
+def test_a_watcher_that_had_to_connect_anew_may_have_missed_something(url: str, application: Application) -> None:
+    watcher = watch(url)
+    try:
+        assert watcher.wait(LONG)
+        watcher.close()
+        application.run(wake, Wake(administration="demo", at=SOON), CONTEXT)
+        assert watcher.wait(LONG)
+        assert not watcher.wait(timedelta(seconds=0.1))
+    finally:
+        watcher.close()
+
+
 def test_a_watcher_of_a_database_that_is_away_raises_nothing(tmp_path: Path) -> None:
     for url in (f"sqlite:///{tmp_path}/none.db", "postgresql://nobody@127.0.0.1:1/none"):
         watcher = watch(url)
@@ -96,6 +109,31 @@ def test_what_is_noted_last_is_written_before_it_ends(application: Application) 
     notifier.close()
 
     assert application.run(take_due, TakeDue(), CONTEXT) == ["demo"]
+
+
+def test_hints_outlast_a_trouble_that_nobody_foresaw_and_one_line_tells(
+    url: str, application: Application, caplog: pytest.LogCaptureFixture
+) -> None:
+    with writing_engine(url).begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE wake RENAME TO elsewhere")
+    notifier = WakeNotifier(SystemClock())
+    notifier.start(application)
+    notifier.notify("a")
+    assert eventually(lambda: bool(caplog.records))
+
+    notifier.notify("b")
+    with writing_engine(url).begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE elsewhere RENAME TO wake")
+    taken: list[str] = []
+
+    def both_taken() -> bool:
+        taken.extend(application.run(take_due, TakeDue(), CONTEXT))
+        return len(taken) == 2
+
+    assert eventually(both_taken)
+    assert sorted(taken) == ["a", "b"]
+    assert [record.message.split(":")[0] for record in caplog.records] == ["nobody can be woken for now"]
+    notifier.close()
 
 
 class Failing:

@@ -388,7 +388,7 @@ def page_of(kind: str, version: int) -> SourcePage:
     if kind == "removed":
         return SourcePage(tombstones=[Tombstone(key="k", version=version)], cursor=cursor)
     raw = {"ID": "k", "Code": "K", "Description": f"version {version}"}
-    return SourcePage(records=[SourceRecord(key="k", version=version, raw=raw)], cursor=cursor)
+    return SourcePage(records=[SourceRecord.of(key="k", version=version, raw=raw)], cursor=cursor)
 
 
 def whole(place: Workplace) -> Source:

@@ -1,7 +1,7 @@
 """Connections: their states, a person's consent, and who renews an access token. What goes over the wire is tested with
 the sandboxes."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -50,10 +50,13 @@ from ordersync_core.connections.ports import (
     OpenConnection,
     Source,
 )
+from ordersync_core.kernel.context import Context
 from ordersync_core.kernel.errors import (
+    ChangedMeanwhile,
     InvalidInput,
     NotFound,
     PermanentFailure,
+    Stopping,
     TemporaryFailure,
     Violation,
 )
@@ -138,6 +141,29 @@ class OneAuthority:
         return [CONNECTOR]
 
 
+class ChangedAtCommits:
+    def __init__(self, databases: Any, numbers: Container[int]) -> None:
+        self._databases = databases
+        self._numbers = numbers
+        self._commits = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._databases, name)
+
+    def unit_of_work(self, context: Context) -> Any:
+        uow = self._databases.unit_of_work(context)
+        commit = uow.commit
+
+        def counted() -> None:
+            self._commits += 1
+            if self._commits in self._numbers:
+                raise ChangedMeanwhile("another transaction came first")
+            commit()
+
+        uow.commit = counted
+        return uow
+
+
 class Site(Embedded):
     def __init__(self, databases: Any = None) -> None:
         self.authority = Authority()
@@ -173,6 +199,10 @@ class Site(Embedded):
 
     def renew(self) -> int:
         return self.run(renew_connections, RenewConnections(holder="a timer"))
+
+    def change_at_commits(self, *numbers: int) -> None:
+        """From now on the n-th commits on a tenant's database, counted from 1, find that another one came first."""
+        self.application = evolve(self.application, databases=ChangedAtCommits(self.databases, numbers))
 
     def stored(self, id: UUID, administration: str = ALPHA) -> Connection:
         found: Connection | None = self.queries(administration).connection(id)
@@ -252,6 +282,22 @@ class TestConsent:
         with pytest.raises(InvalidInput, match="was used before") as refused:
             site.come_back(state)
         assert [violation.pointer for violation in refused.value.violations] == ["/state"]
+        assert len(site.authority.asked) == 1
+
+    def test_a_database_that_changed_meanwhile_spends_no_code_twice(self, site: Site) -> None:
+        connection = site.create()
+        state = site.begin(connection)
+        site.change_at_commits(1, 2)
+        assert site.come_back(state).state is CONNECTED
+        assert len(site.authority.asked) == 1
+        assert site.token(connection) == "access 1"
+
+    def test_what_cannot_be_kept_is_told_and_not_asked_again(self, site: Site) -> None:
+        connection = site.create()
+        state = site.begin(connection)
+        site.change_at_commits(*range(1, 10))
+        with pytest.raises(TemporaryFailure, match="could not be kept"):
+            site.come_back(state)
         assert len(site.authority.asked) == 1
 
     def test_an_answer_that_comes_after_ten_minutes_does_not_count_and_is_used_up(self, site: Site) -> None:
@@ -347,6 +393,16 @@ class TestAccessToken:
         with pytest.raises(TemporaryFailure, match="is away"):
             site.token(connection)
         assert site.stored(connection.id).state is CONNECTED
+        site.authority.before_refresh = lambda: None
+        assert site.token(connection) == "access 2"
+
+    @pytest.mark.parametrize("error", [Stopping(), ValueError("a fault of ours")])
+    def test_whatever_ends_a_renewal_leaves_the_next_caller_its_turn(self, site: Site, error: BaseException) -> None:
+        connection = site.connected()
+        site.pass_time(LIFE)
+        site.authority.before_refresh = raising(error)
+        with pytest.raises(type(error)):
+            site.token(connection)
         site.authority.before_refresh = lambda: None
         assert site.token(connection) == "access 2"
 

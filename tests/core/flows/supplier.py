@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 from uuid import UUID
 
-from attrs import evolve, field, frozen
+from attrs import field, frozen
 from hypothesis import strategies as st
 
 from ordersync_core.connections.commands import CreateConnection
@@ -63,7 +63,7 @@ class Supplier:
     def put(self, key: str, raw: Raw) -> None:
         self.version += 1
         self.removed.pop(key, None)
-        self.records[key] = SourceRecord(key=key, version=self.version, raw=raw)
+        self.records[key] = SourceRecord.of(key=key, version=self.version, raw=raw)
 
     def remove(self, key: str) -> None:
         if self.records.pop(key, None) is not None:
@@ -94,7 +94,7 @@ class Supplier:
         """As named reads are: without versions."""
         for code in codes:
             self.before_page()
-            found = [evolve(record, version=None) for record in self.records.values() if record.raw["code"] == code]
+            found = [record._replace(version=None) for record in self.records.values() if record.raw["code"] == code]
             yield self._handed_out(SourcePage(records=found, answered=[code]))
 
     def _handed_out(self, page: SourcePage) -> SourcePage:

@@ -180,7 +180,7 @@ def versions_of_records(draw: st.DrawFn) -> list[SourceRecord]:
     """Several versions of each key, each version once, none of them broken."""
     pairs = draw(st.lists(st.tuples(KEYS, st.integers(1, 9)), max_size=10, unique=True))
     whole = st.just(False)
-    return [SourceRecord(key=key, version=version, raw=draw(raws_of(key, broken=whole))) for key, version in pairs]
+    return [SourceRecord.of(key=key, version=version, raw=draw(raws_of(key, broken=whole))) for key, version in pairs]
 
 
 @st.composite
@@ -236,7 +236,7 @@ def test_duplicates_in_one_batch_count_once_and_the_highest_then_the_last_stands
 ) -> None:
     page = SourcePage(
         records=[
-            SourceRecord(
+            SourceRecord.of(
                 key=key, version=version, raw={"code": code_of(key), "name": f"{name}", "unit": None, "broken": False}
             )
             for key, version, name in records

@@ -14,10 +14,8 @@ from hypothesis import strategies as st
 
 from ordersync_core.connections.ports import CursorTooOld, SourcePage, SourceRecord
 from ordersync_core.flows import handlers
-from ordersync_core.flows.commands import RunFlow
-from ordersync_core.flows.handlers import FlowBusy, run_flow
-from ordersync_core.flows.model import FlowKind, Guard
-from ordersync_core.kernel.errors import InvalidInput, TemporaryFailure
+from ordersync_core.flows.model import Guard
+from ordersync_core.kernel.errors import TemporaryFailure
 from ordersync_core.testing.contracts.examples import new_id
 from tests.core.flows.supplier import (
     Killed,
@@ -178,7 +176,7 @@ def records_with_equal_versions(draw: st.DrawFn) -> list[tuple[str, int, Raw]]:
 @given(rows=records_with_equal_versions(), dies=st.integers(1, 6))
 def test_of_records_with_equal_versions_none_is_missed(rows: list[tuple[str, int, Raw]], dies: int) -> None:
     supplier = Equal()
-    supplier.records = {key: SourceRecord(key=key, version=version, raw=raw) for key, version, raw in rows}
+    supplier.records = {key: SourceRecord.of(key=key, version=version, raw=raw) for key, version, raw in rows}
     site = Site(supplier, guard=NO_GUARD)
     run_id = new_id()
     try:
@@ -283,39 +281,6 @@ def test_a_cursor_that_is_too_old_has_everything_read(
     supplier.handed_out.clear()
     site.sync()
     assert supplier.handed_out == []
-
-
-# whose turn it is
-
-
-def test_who_takes_a_run_over_does_not_wait_for_the_lease_of_its_dead_process() -> None:
-    site = Site(Supplier())
-    run_id = new_id()
-    with pytest.raises(Killed):
-        site.sync_until(2, run_id=run_id)
-    died_at = site.clock.now()
-    site.sync(run_id=run_id)
-    assert site.clock.now() == died_at
-
-
-def test_another_run_keeps_out_while_that_lease_runs() -> None:
-    site = Site(Supplier())
-    with pytest.raises(Killed):
-        site.sync_until(2)
-    with pytest.raises(FlowBusy):
-        site.run(run_flow, RunFlow(kind=FlowKind.ITEM, run_id=new_id(), holder="another process"))
-
-
-def test_a_connector_that_does_not_open_leaves_the_flow_free(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object) -> Supplier:
-        raise InvalidInput("a setting is missing")
-
-    site = Site(Supplier())
-    with monkeypatch.context() as broken:
-        broken.setattr(site, "source", refuse)
-        with pytest.raises(InvalidInput):
-            site.sync()
-    site.sync()
 
 
 # named items

@@ -294,7 +294,7 @@ def test_across_batches_and_runs_the_highest_version_decides_whatever_came_first
 ) -> None:
     """Of records and tombstones; whether the deletion is held meanwhile or was applied long ago."""
     site = Site(Supplier(), guard=Guard(floor=0, ratio=Decimal(0)) if held else NO_GUARD)
-    another = SourceRecord(key="another", version=1, raw=raw("ANOTHER"))
+    another = SourceRecord.of(key="another", version=1, raw=raw("ANOTHER"))
     site.sync(Pages([SourcePage(records=[another], cursor={"page": 0})]))
     pages = [page_of(version, removed=removed) for version, removed in told]
     runs = sorted(data.draw(st.lists(st.integers(0, len(pages)), max_size=3)))
@@ -315,12 +315,12 @@ def page_of(version: int, *, removed: bool) -> SourcePage:
 
 
 def record_of(version: int) -> SourceRecord:
-    return SourceRecord(key="k", version=version, raw=raw("K", f"version {version}"))
+    return SourceRecord.of(key="k", version=version, raw=raw("K", f"version {version}"))
 
 
 def name_after(known: int | None, pages: Sequence[SourcePage]) -> str | None:
     site = Site(Supplier(), guard=NO_GUARD)
-    before = [SourceRecord(key="another", version=1, raw=raw("ANOTHER"))]
+    before = [SourceRecord.of(key="another", version=1, raw=raw("ANOTHER"))]
     if known is not None:
         before.append(record_of(known))
     site.sync(Pages([SourcePage(records=before, cursor={"page": 0})]))

@@ -15,7 +15,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from ordersync_core.connections.ports import SourceRecord
-from ordersync_core.flows.model import Counts, Guard, KnownRecord, Quarantined, RawRecord, deletions_allowed
+from ordersync_core.flows.model import Counts, Guard, KnownRecord, Quarantined, RawRecord, Stored, deletions_allowed
 from ordersync_core.flows.plan import (
     Drafts,
     build,
@@ -26,7 +26,7 @@ from ordersync_core.flows.plan import (
     refuse_taken_codes,
 )
 from ordersync_core.items.model import Item, ItemCode, version_of
-from ordersync_core.kernel.canonical import content_hash
+from ordersync_core.kernel.canonical import content_hash, spelling
 from ordersync_core.kernel.change import Change
 from ordersync_core.kernel.errors import InvalidInput
 from ordersync_core.kernel.localised import localised_text
@@ -54,6 +54,10 @@ class World:
     def known(self) -> dict[str, KnownRecord]:
         return {key: record.known for key, record in self.records.items()}
 
+    @property
+    def stored(self) -> Stored:
+        return Stored(known=self.known, spelled={key: spelling(record.raw) for key, record in self.records.items()})
+
     def holders(self) -> dict[str, str]:
         return {known.code: key for key, known in self.known.items() if known.code is not None}
 
@@ -73,7 +77,7 @@ def sync(
 ) -> Synced:
     """One batch, in the steps of `flows.handlers`."""
     one_a_key = latest(records)
-    detected = detect(one_a_key, world.known, flow_version=flow_version)
+    detected = detect(one_a_key, world.stored, flow_version=flow_version)
     drafts = refuse_taken_codes(build(detected.changed, to_item, SETTINGS), world.holders())
     kept = {code: world.items[code] for code in codes_touched(drafts) if code in world.items}
     planned = plan(drafts, kept, aspects=aspects, flow_version=flow_version, at=NOON)
@@ -135,7 +139,9 @@ def histories() -> st.SearchStrategy[list[list[SourceRecord]]]:
 def versioned_records(draw: st.DrawFn) -> list[SourceRecord]:
     """Several versions of each key, each version once; the code goes with the key, so that none collide."""
     pairs = draw(st.lists(st.tuples(KEYS, st.integers(1, 6)), max_size=12, unique=True))
-    return [SourceRecord(key=key, version=version, raw=draw(raws(st.just(f"code of {key}")))) for key, version in pairs]
+    return [
+        SourceRecord.of(key=key, version=version, raw=draw(raws(st.just(f"code of {key}")))) for key, version in pairs
+    ]
 
 
 # 1, 3, 4: what a run says of itself
@@ -184,7 +190,7 @@ def test_each_change_is_one_event_that_goes_on_from_the_one_before(history: list
 def test_a_change_of_the_flow_builds_every_record_once_more(history: list[list[SourceRecord]]) -> None:
     world = sync_all(World(), history).world
     records = [
-        SourceRecord(key=key, version=record.known.source_version, raw=record.raw)
+        SourceRecord.of(key=key, version=record.known.source_version, raw=record.raw)
         for key, record in world.records.items()
     ]
     after = sync(world, records, flow_version=2)
@@ -254,8 +260,9 @@ def test_the_spelling_of_a_record_is_no_matter(record: SourceRecord) -> None:
         ),
         raw=record.raw,
     )
-    respelled = evolve(record, raw={name: record.raw[name] for name in reversed(list(record.raw))})
-    assert detect([respelled], {record.key: stored.known}, flow_version=1).changed == []
+    respelled = record._replace(spelled=spelling({name: record.raw[name] for name in reversed(list(record.raw))}))
+    world = World(records={record.key: stored})
+    assert detect([respelled], world.stored, flow_version=1).changed == []
 
 
 @given(records=versioned_records(), data=st.data())
@@ -294,10 +301,10 @@ def test_an_older_version_that_arrives_late_changes_nothing(
     assume(older.key in world.records and older.version is not None)
     stored = world.records[older.key]
     assume(stored.known.source_version is not None)
-    newer = evolve(stored, known=evolve(stored.known, source_version=6))
+    newer = evolve(stored, known=stored.known._replace(source_version=6))
     world = evolve(world, records={**world.records, older.key: newer})
     for dropped, applied_version in ((False, 1), (True, 1), (False, None)):
-        known = evolve(newer.known, dropped=dropped, applied_version=applied_version)
+        known = newer.known._replace(dropped=dropped, applied_version=applied_version)
         before = evolve(world, records={**world.records, older.key: evolve(newer, known=known)})
         after = sync(before, [older])
         assert after.world == before
@@ -306,17 +313,18 @@ def test_an_older_version_that_arrives_late_changes_nothing(
 
 def test_content_that_changed_and_changed_back_is_not_outdone_by_what_was_in_between() -> None:
     one, two = ({"code": "A", "name": name, "unit": None, "broken": False} for name in ("one", "two"))
-    world = sync(World(), [SourceRecord(key="k", version=1, raw=one)]).world
-    world = sync(world, [SourceRecord(key="k", version=3, raw=one)]).world
-    assert sync(world, [SourceRecord(key="k", version=2, raw=two)]).world == world
+    world = sync(World(), [SourceRecord.of(key="k", version=1, raw=one)]).world
+    world = sync(world, [SourceRecord.of(key="k", version=3, raw=one)]).world
+    assert sync(world, [SourceRecord.of(key="k", version=2, raw=two)]).world == world
 
 
 @given(stored=known_records(keys=KEYS, flow_versions=st.just(1)), version=st.none() | st.integers(0, 20))
 def test_a_dropped_record_returns_unless_the_news_of_it_is_old(stored: KnownRecord, version: int | None) -> None:
     raw: dict[str, Any] = {"name": "one"}
     hashed = content_hash(raw)
-    dropped = evolve(stored, content_hash=hashed, applied_hash=hashed, applied_version=1, dropped=True)
-    detected = detect([SourceRecord(key=stored.key, version=version, raw=raw)], {stored.key: dropped}, flow_version=1)
+    dropped = stored._replace(content_hash=hashed, applied_hash=hashed, applied_version=1, dropped=True)
+    world = World(records={stored.key: RawRecord(known=dropped, raw=raw)})
+    detected = detect([SourceRecord.of(key=stored.key, version=version, raw=raw)], world.stored, flow_version=1)
     is_old = version is not None and dropped.source_version is not None and version < dropped.source_version
     assert [record.known.key for record in detected.changed] == ([] if is_old else [stored.key])
     assert detected.newer == []

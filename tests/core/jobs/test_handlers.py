@@ -45,6 +45,7 @@ from ordersync_core.jobs.handlers import (
 )
 from ordersync_core.jobs.model import JobDefinition, JobRun, JobType, Progress, RunState
 from ordersync_core.jobs.progress import BeatingProgress
+from ordersync_core.jobs.schedule import Schedule
 from ordersync_core.kernel.errors import Conflict, InvalidInput, LeaseLost, NotFound, TemporaryFailure
 from ordersync_core.kernel.paging import PageRequest
 from ordersync_core.messaging.envelope import QUEUED_JOBS, Envelope
@@ -215,6 +216,28 @@ class TestDueMoments:
             uow.definitions.add(a_definition(next_due=None))
             uow.commit()
         site.pass_time(timedelta(days=400))
+        assert site.schedule() == 0
+
+    def test_one_of_which_no_run_can_be_made_is_disabled_and_the_others_have_their_turn(
+        self, site: Jobs, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """The zone tables of the machine that took it in know more, or somebody wrote it by hand."""
+        good = site.define()
+        no_zone = a_definition(schedule=Schedule("0 * * * *", "Europe/Nowhere"), next_due=NOON)
+        no_cron = a_definition(schedule=Schedule("whenever", "UTC"), next_due=NOON)
+        with open_admin(site.databases) as uow:
+            for definition in (no_zone, no_cron):
+                uow.definitions.add(definition)
+            uow.commit()
+        site.pass_time(HOUR)
+
+        site.schedule()
+
+        assert [run.definition_id for run in site.runs()] == [good.id]
+        kept = {d.id: d.next_due for d in site.databases.admin_queries().definitions(ALPHA)}
+        assert kept == {good.id: NOON + 2 * HOUR, no_zone.id: None, no_cron.id: None}
+        assert [str(bad.id) in caplog.text for bad in (no_zone, no_cron)] == [True, True]
+        assert "'Europe/Nowhere' is not a time zone" in caplog.text
         assert site.schedule() == 0
 
     def test_more_than_one_transaction_takes(self, site: Jobs) -> None:

@@ -23,6 +23,7 @@ from ordersync_core.jobs.model import (
 from ordersync_core.jobs.schedule import Schedule
 from ordersync_core.kernel.errors import Conflict
 from ordersync_core.kernel.lease import LEASE
+from ordersync_core.messaging.tickets import REPORTED_AFTER
 from ordersync_core.testing.contracts.examples import MINUTE, NOON, SECOND, a_definition, a_run, new_id
 from ordersync_core.testing.strategies import job_runs, moments
 
@@ -87,6 +88,7 @@ class TestStates:
         beaten = begun.beat(Progress(done=7), at=NOON + 15 * SECOND)
         assert beaten.ticket_at == begun.ticket_at + 15 * SECOND
         assert (beaten.progress.done, beaten.heartbeat_at) == (7, NOON + 15 * SECOND)
+        assert a_run(tickets=REPORTED_AFTER).start(at=NOON).tickets == 0
 
     def test_waiting_for_a_flow_it_asks_again_after_five_minutes(self) -> None:
         waiting = a_run().start(at=NOON).wait_for(FLOW, at=NOON, reason="the flow is busy")
@@ -205,6 +207,14 @@ class TestAbsorb:
         taken, merged = absorbed
         assert taken == evolve(waiting, parameters={"codes": ["A", "B", "C"]})
         assert (merged.state, merged.merged_into) == (RunState.MERGED, waiting.id)
+
+    def test_once_begun_it_takes_in_none(self) -> None:
+        """Not even a code of its own: it may have read that before the change that the later run is for."""
+        begun, fresh = evolve(selective("A", "B"), started_at=NOON), selective("C")
+        assert absorb(selective("A"), [begun], at=NOON) is None
+        absorbed = absorb(selective("A"), [begun, fresh], at=NOON)
+        assert absorbed is not None
+        assert absorbed[0] == evolve(fresh, parameters={"codes": ["A", "C"]})
 
     def test_it_does_not_stand_for_a_full_one(self) -> None:
         assert absorb(sync(), [selective("A")], at=NOON) is None

@@ -7,11 +7,12 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ordersync_core.kernel.canonical import content_hash
+from ordersync_core.kernel.canonical import content_hash, spelling
 from ordersync_core.testing.strategies import json_objects, json_values, moments
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
@@ -105,6 +106,12 @@ def shuffled(value: Any, data: st.DataObject) -> Any:
 @given(content=json_objects(leaves=20), data=st.data())
 def test_the_order_of_fields_is_no_matter(content: dict[str, Any], data: st.DataObject) -> None:
     assert content_hash(shuffled(content, data)) == content_hash(content)
+
+
+@given(content=json_values())
+@example(content={"b": 1.0, "a": [1e16, 1.5e300, 1e-7, "1.0", "e+16"], "e\u0301": "cafe\u0301"})
+def test_a_spelling_says_all_that_a_hash_is_made_of(content: Any) -> None:
+    assert content_hash(orjson.loads(spelling(content))) == content_hash(content)
 
 
 @given(digits=st.integers(-(10**20), 10**20), places=st.integers(0, 12), zeros=st.integers(0, 12))

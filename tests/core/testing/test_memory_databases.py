@@ -4,6 +4,7 @@ from ordersync_core.administrations.ports import TenantDatabases
 from ordersync_core.kernel.unit_of_work import Databases
 from ordersync_core.testing.contracts.administrations import (
     AdministrationsContract,
+    OverlappingWakeContract,
     TenantDatabasesContract,
     WakeContract,
 )
@@ -86,6 +87,10 @@ class TestAdministrations(RowLocks, AdministrationsContract):
 
 
 class TestWake(RowLocks, WakeContract):
+    pass
+
+
+class TestOverlappingWake(RowLocks, OverlappingWakeContract):
     pass
 
 

@@ -52,7 +52,7 @@ def test_locks_last_as_long_as_they_say() -> None:
     assert queue.complete([again]) == []
 
 
-def test_a_message_that_died_once_and_was_abandoned_is_claimed_alone_again() -> None:
+def test_a_message_that_died_once_and_was_abandoned_comes_without_fresh_ones_again() -> None:
     queue = MemoryStore().open()[EVENTS]
     queue.send([a_message("suspect")])
     queue.claim(lock=timedelta(0))

@@ -9,9 +9,10 @@ from ordersync_core.kernel.paging import PageRequest
 from ordersync_core.messaging.commands import Relay
 from ordersync_core.messaging.envelope import EVENTS, WEBHOOKS, Envelope
 from ordersync_core.messaging.handlers import relay
-from ordersync_core.testing.contracts.databases import all_rows
+from ordersync_core.testing.contracts.databases import ALPHA, all_rows, context
 from ordersync_core.testing.contracts.examples import SECOND
-from ordersync_core.webhooks.commands import CreateWebhook, FanOut, Prepare, Record, SendOwedDeliveries
+from ordersync_core.webhooks.commands import CreateWebhook, FanOut, Prepare, Record, Replay, SendOwedDeliveries
+from ordersync_core.webhooks.handlers.again import replay
 from ordersync_core.webhooks.handlers.attempts import Recorded, prepare, record
 from ordersync_core.webhooks.handlers.fan_out import fan_out
 from ordersync_core.webhooks.handlers.subscriptions import create_webhook
@@ -51,6 +52,9 @@ class Subscriber(Embedded):
     def deliver(self, count: int = 1) -> None:
         """So many new events, with their deliveries."""
         self.fan_out(self.tell(count))
+
+    def replay(self, command: Replay, administration: str = ALPHA) -> int:
+        return replay(self.application, command, context(administration))
 
     # from deliveries to attempts
 

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from ordersync_core.kernel.clock import Clock
-from ordersync_core.kernel.errors import Conflict, NotFound
+from ordersync_core.kernel.errors import ChangedMeanwhile, Conflict, NotFound
 from ordersync_core.testing.clocks import ManualClock
 from ordersync_core.testing.contracts.databases import BETA, PATIENCE, open_tenant
 from ordersync_core.testing.contracts.examples import MINUTE, new_id
 from ordersync_core.webhooks.commands import DisableWebhook, Redeliver, Replay, ResubmitDelivery, RotateSecret
 from ordersync_core.webhooks.handlers import again
-from ordersync_core.webhooks.handlers.again import redeliver, replay, resubmit_delivery
+from ordersync_core.webhooks.handlers.again import redeliver, resubmit_delivery
 from ordersync_core.webhooks.handlers.subscriptions import disable_webhook, rotate_secret
 from ordersync_core.webhooks.model import Delivery, DeliveryState, Webhook
 from tests.core.embedded import sqlite_databases
@@ -232,7 +232,7 @@ class TestReplay:
         site.fan_out(site.numbered())
         site.attempt(200)
 
-        assert site.run(replay, Replay(webhook_id=webhook.id, after_number=1)) == 3
+        assert site.replay(Replay(webhook_id=webhook.id, after_number=1)) == 3
 
         deliveries = site.deliveries(webhook)
         assert [(d.position, d.event_number) for d in deliveries] == [
@@ -256,22 +256,22 @@ class TestReplay:
         webhook = site.subscribe()
         site.deliver(2)
         for _ in range(2):
-            assert site.run(replay, Replay(webhook_id=webhook.id, after_number=0)) == 2
+            assert site.replay(Replay(webhook_id=webhook.id, after_number=0)) == 2
         assert [d.position for d in site.deliveries(webhook)] == [1, 2, 3, 4, 5, 6]
 
     def test_goes_by_the_window(self, site: Subscriber) -> None:
         webhook = site.subscribe()
         site.deliver(7)
         site.attempt(200)
-        site.run(replay, Replay(webhook_id=webhook.id, after_number=0))
+        site.replay(Replay(webhook_id=webhook.id, after_number=0))
         assert site.tickets() == []
         assert site.send_owed(window=5) == 5
 
     def test_of_nothing_is_nothing(self, site: Subscriber) -> None:
         webhook = site.subscribe()
-        assert site.run(replay, Replay(webhook_id=webhook.id, after_number=0)) == 0
+        assert site.replay(Replay(webhook_id=webhook.id, after_number=0)) == 0
         site.deliver(2)
-        assert site.run(replay, Replay(webhook_id=webhook.id, after_number=2)) == 0
+        assert site.replay(Replay(webhook_id=webhook.id, after_number=2)) == 0
         assert len(site.deliveries(webhook)) == 2
 
     def test_takes_more_than_one_transaction_can_hold(self) -> None:
@@ -279,7 +279,7 @@ class TestReplay:
         webhook = site.subscribe("item.deleted")
         site.deliver(1_001)
         webhook = site.subscribe()
-        assert site.run(replay, Replay(webhook_id=webhook.id, after_number=0)) == 1_001
+        assert site.replay(Replay(webhook_id=webhook.id, after_number=0)) == 1_001
         assert site.webhook(webhook.id).last_position == 1_001
 
     def test_leaves_what_is_numbered_meanwhile_to_fan_out(
@@ -290,15 +290,40 @@ class TestReplay:
         site.deliver(3)
         site.ports[Clock] = Interrupted(site.clock, at_call=2, by=lambda: site.deliver(2))
 
-        assert site.run(replay, Replay(webhook_id=webhook.id, after_number=0)) == 3
+        assert site.replay(Replay(webhook_id=webhook.id, after_number=0)) == 3
 
         delivered = [(d.position, d.event_number) for d in site.deliveries(webhook)]
         assert delivered == [(1, 1), (2, 2), (3, 3), (4, 1), (5, 2), (6, 4), (7, 5), (8, 3)]
 
+    def test_leaves_to_fan_out_what_still_waits_for_it(self, site: Subscriber) -> None:
+        webhook = site.subscribe()
+        site.deliver(2)
+        waiting = site.tell(2)
+
+        assert site.replay(Replay(webhook_id=webhook.id, after_number=0)) == 2
+        site.fan_out(waiting)
+
+        assert [d.event_number for d in site.deliveries(webhook)] == [1, 2, 1, 2, 3, 4]
+
+    def test_a_batch_that_is_repeated_repeats_none_of_those_before_it(
+        self, site: Subscriber, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(again, "REPLAY_BATCH", 2)
+        webhook = site.subscribe()
+        site.deliver(5)
+
+        def changed() -> None:
+            raise ChangedMeanwhile("another transaction came first")
+
+        site.ports[Clock] = Interrupted(site.clock, at_call=2, by=changed)
+
+        assert site.replay(Replay(webhook_id=webhook.id, after_number=0)) == 5
+        assert [d.event_number for d in site.deliveries(webhook)] == [1, 2, 3, 4, 5] * 2
+
     def test_waits_behind_an_open_breaker(self, site: Subscriber) -> None:
         webhook = site.subscribe()
         site.fail_in_a_row(10)
-        site.run(replay, Replay(webhook_id=webhook.id, after_number=0))
+        site.replay(Replay(webhook_id=webhook.id, after_number=0))
         assert [d.ticket_at is not None for d in site.deliveries(webhook)] == [True] + [False] * 19
 
     def test_is_refused_while_the_webhook_is_disabled_and_for_an_unknown_one(self, site: Subscriber) -> None:
@@ -306,9 +331,9 @@ class TestReplay:
         site.deliver()
         site.run(disable_webhook, DisableWebhook(id=webhook.id))
         with pytest.raises(Conflict, match="is disabled: enable it first"):
-            site.run(replay, Replay(webhook_id=webhook.id, after_number=0))
+            site.replay(Replay(webhook_id=webhook.id, after_number=0))
         with pytest.raises(NotFound):
-            site.run(replay, Replay(webhook_id=new_id(), after_number=0))
+            site.replay(Replay(webhook_id=new_id(), after_number=0))
         with pytest.raises(NotFound):
-            site.run(replay, Replay(webhook_id=webhook.id, after_number=0), BETA)
+            site.replay(Replay(webhook_id=webhook.id, after_number=0), BETA)
         assert len(site.deliveries(webhook)) == 1

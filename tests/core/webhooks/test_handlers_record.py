@@ -24,6 +24,7 @@ from ordersync_core.webhooks.handlers.attempts import find_dead, give_up_deliver
 from ordersync_core.webhooks.handlers.subscriptions import delete_webhook, disable_webhook, enable_webhook
 from ordersync_core.webhooks.health import Health
 from ordersync_core.webhooks.model import DeliveryState, WebhookState
+from ordersync_core.webhooks.outcome import DeadReason
 from ordersync_core.webhooks.retry import RETRY_DELAYS
 from tests.core.embedded import sqlite_databases
 from tests.core.webhooks.subscriber import Subscriber
@@ -132,10 +133,20 @@ class TestMovedOn:
         before = site.deliveries(webhook), site.webhook(webhook.id)
 
         site.pass_seconds(1)
-        assert [r.dead for r in site.record(*answers)] == [None, None]
+        # whoever had the message before may have lost it: one dead letter too many rather than none
+        assert [r.dead for r in site.record(*answers)] == [None, DeadReason.PAYLOAD_REFUSED]
 
         assert (site.deliveries(webhook), site.webhook(webhook.id)) == before
         assert site.webhook(webhook.id).health.failures_in_row == 2
+
+    def test_given_up_by_whoever_lost_the_message_it_is_a_dead_letter_of_this_one(self, site: Subscriber) -> None:
+        """Its process stood still past its lock, and went on beside the one that had claimed the message then."""
+        site.subscribe()
+        site.deliver()
+        [request] = site.requests()
+        site.run(give_up_delivery, GiveUpDelivery(id=request.delivery_id, attempt=1, reason="Defect"))
+
+        assert [r.dead for r in site.record(site.answer(request, 200))] == ["Defect"]
 
     def test_of_an_earlier_attempt(self, site: Subscriber) -> None:
         webhook = site.subscribe()

@@ -155,9 +155,8 @@ def disable(shell: Shell, webhook_id: str, administration: str, as_json: bool) -
 @pass_shell
 def replay_(shell: Shell, webhook_id: str, administration: str, after: int, as_json: bool) -> None:
     """Deliver again, at new positions, what the webhook takes of the events after a number."""
-    count = shell.application.run(
-        replay, Replay(webhook_id=uuid_of(webhook_id), after_number=after), shell.context(administration)
-    )
+    command = Replay(webhook_id=uuid_of(webhook_id), after_number=after)
+    count = replay(shell.application, command, shell.context(administration))
     show_one({"deliveries": count}, as_json=as_json)
 
 

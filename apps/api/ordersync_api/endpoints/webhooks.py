@@ -106,7 +106,8 @@ def rotate_secret(call: Call, id: UUID) -> Answer:
 @operations.post("/v1/webhooks/{id}:replay", answers={202: Replayed})
 def replay(call: Call, id: UUID, body: Replaying) -> Answer:
     """Send again, at new positions, what the webhook takes of the events after a number."""
-    count = call.run(again.replay, Replay(webhook_id=id, after_number=body.after))
+    command = Replay(webhook_id=id, after_number=body.after)
+    count = again.replay(call.shell.application, command, call.context)
     return Answer(body={"deliveries": count}, status=202)
 
 

@@ -6,7 +6,7 @@ import os
 import stat
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -82,22 +82,14 @@ class FileBlobs:
     @contextmanager
     def _draft(self, content: bytes | Iterable[bytes]) -> Iterator[tuple[int, str]]:
         """The complete content in a file of its own: its folder and its name there."""
-        with self._at([DRAFTS]) as drafts:
-            draft = f"{os.getpid()}-{time.time_ns()}-{next(self._numbers)}"
+        with ExitStack() as opened:
             with _writing():
+                drafts = opened.enter_context(self._made([DRAFTS]))
+                draft = f"{os.getpid()}-{time.time_ns()}-{next(self._numbers)}"
                 file = os.open(draft, _NEW_FILE, _FILE_MODE, dir_fd=drafts)
-            try:
-                try:
-                    for piece in [content] if isinstance(content, bytes) else content:
-                        _write(file, piece)
-                    with _writing():
-                        os.fsync(file)
-                finally:
-                    os.close(file)
-                yield drafts, draft
-            finally:
-                with suppress(FileNotFoundError):
-                    os.unlink(draft, dir_fd=drafts)
+            opened.callback(_remove, drafts, draft)
+            _fill(file, content)
+            yield drafts, draft
 
     def _place(self, drafts: int, draft: str, folder: int, last: str, *, if_absent: bool) -> None:
         for _ in range(_TRIES):
@@ -113,8 +105,10 @@ class FileBlobs:
 
     @contextmanager
     def _at(self, parents: Sequence[str]) -> Iterator[int]:
-        """The folder, opened step by step without following a link."""
-        folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        """The folder, opened step by step without following a link; OSError when that one cannot be, TemporaryFailure
+        when the folder of all blobs cannot be: without it nobody can tell what there is."""
+        with _writing():
+            folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             for segment in parents:
                 inner = os.open(segment, _FOLDER, dir_fd=folder)
@@ -135,7 +129,7 @@ class FileBlobs:
             yield folder
 
     def _remove_empty(self, parents: Sequence[str]) -> None:
-        with suppress(OSError):
+        with suppress(OSError, TemporaryFailure):
             for depth in range(len(parents), 0, -1):
                 with self._at(parents[: depth - 1]) as folder:
                     os.rmdir(parents[depth - 1], dir_fd=folder)
@@ -152,12 +146,12 @@ class FileBlobs:
     def _entries(self, parents: Sequence[str]) -> list[str]:
         """In the order of the whole names: a folder stands where its names do, and has a slash at its end."""
         try:
-            with self._at(parents) as folder, os.scandir(folder) as found:
+            with _reading("/".join(parents)), self._at(parents) as folder, os.scandir(folder) as found:
                 entries = [entry for entry in found if not entry.name.startswith(".")]
                 folders = [f"{e.name}/" for e in entries if e.is_dir(follow_symlinks=False)]
                 files = [e.name for e in entries if e.is_file(follow_symlinks=False)]
                 return sorted(folders + files)
-        except FileNotFoundError:
+        except NotFound:
             return []
 
     def _remove_abandoned_drafts(self) -> None:
@@ -172,7 +166,9 @@ class FileBlobs:
 def _pieces(content: int, name: str) -> Iterator[bytes]:
     """First an empty piece, so that whoever asks for it knows that the blob is there."""
     try:
-        if not stat.S_ISREG(os.fstat(content).st_mode):
+        with _reading(name):
+            mode = os.fstat(content).st_mode
+        if not stat.S_ISREG(mode):
             raise NotFound(f"there is no blob {name}")
         yield b""
         while piece := _read(content, name):
@@ -184,6 +180,23 @@ def _pieces(content: int, name: str) -> Iterator[bytes]:
 def _read(content: int, name: str) -> bytes:
     with _reading(name):
         return os.read(content, _PIECE)
+
+
+def _fill(file: int, content: bytes | Iterable[bytes]) -> None:
+    """Durable once this returns; the file is closed in any case. What the content itself raises passes as it is."""
+    try:
+        for piece in [content] if isinstance(content, bytes) else content:
+            _write(file, piece)
+        with _writing():
+            os.fsync(file)
+    finally:
+        os.close(file)
+
+
+def _remove(drafts: int, draft: str) -> None:
+    """One that took its place is gone already; one that stays is removed when it is abandoned."""
+    with suppress(OSError):
+        os.unlink(draft, dir_fd=drafts)
 
 
 def _write(file: int, piece: bytes) -> None:

@@ -5,10 +5,11 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from operator import itemgetter
 
 from sqlalchemy import Connection
 
-from ordersync_adapters.queues.sql_rows import Key, to_claim
+from ordersync_adapters.queues.sql_rows import Key, suspects, to_claim
 from ordersync_core.messaging.queue import Claim, Message
 
 CHANNEL = "ordersync_queues"
@@ -32,18 +33,25 @@ _SEND = f"""
 
 # the common table expressions are evaluated once: as plain subqueries, rows could be locked and then not updated
 _CLAIM = """
-    WITH expired AS (
+    WITH died_once AS (
         SELECT id FROM queue_messages
-        WHERE queue = %(queue)s AND locked_until <= statement_timestamp()
+        WHERE queue = %(queue)s AND locked_until <= statement_timestamp() AND deaths + (token IS NOT NULL)::integer = 1
+        ORDER BY locked_until, id LIMIT %(suspects)s
+        FOR UPDATE SKIP LOCKED
+    ), died_again AS (
+        SELECT id FROM queue_messages
+        WHERE queue = %(queue)s AND locked_until <= statement_timestamp() AND deaths + (token IS NOT NULL)::integer > 1
+            AND NOT EXISTS (SELECT FROM died_once)
         ORDER BY locked_until, id LIMIT 1
         FOR UPDATE SKIP LOCKED
     ), ready AS (
         SELECT id FROM queue_messages
-        WHERE queue = %(queue)s AND locked_until IS NULL AND NOT EXISTS (SELECT FROM expired)
+        WHERE queue = %(queue)s AND locked_until IS NULL
+            AND NOT EXISTS (SELECT FROM died_once) AND NOT EXISTS (SELECT FROM died_again)
         ORDER BY id LIMIT %(limit)s
         FOR UPDATE SKIP LOCKED
     ), chosen AS (
-        SELECT id FROM expired UNION ALL SELECT id FROM ready
+        SELECT id FROM died_once UNION ALL SELECT id FROM died_again UNION ALL SELECT id FROM ready
     )
     UPDATE queue_messages AS message
     SET token = %(token)s,
@@ -100,8 +108,9 @@ def send(connection: Connection, queue: str, messages: Sequence[Message]) -> Non
 
 
 def claim(connection: Connection, queue: str, *, limit: int, lock: timedelta, token: int) -> list[Claim]:
-    rows = connection.exec_driver_sql(_CLAIM, {"queue": queue, "limit": limit, "lock": lock, "token": token}).all()
-    return [to_claim(row, token, row.locked_until.astimezone(UTC)) for row in sorted(rows, key=lambda row: row.id)]
+    parameters = {"queue": queue, "limit": limit, "suspects": suspects(limit), "lock": lock, "token": token}
+    rows = connection.exec_driver_sql(_CLAIM, parameters).all()
+    return [to_claim(row, token, row[-1].astimezone(UTC)) for row in sorted(rows, key=itemgetter(0))]
 
 
 def renew(connection: Connection, keys: Sequence[Key], lock: timedelta) -> dict[Key, datetime]:

@@ -119,9 +119,10 @@ class SqlQueue:
     def complete(self, claims: Sequence[Claim]) -> list[Claim]:
         if not claims:
             return []
+        keys = to_keys(claims)
         with self._write() as connection:
-            completed = self._statements.complete(connection, to_keys(claims))
-        return [claim for claim in claims if to_key(claim) not in completed]
+            completed = self._statements.complete(connection, keys)
+        return [] if len(completed) == len(keys) else [claim for claim in claims if to_key(claim) not in completed]
 
     def abandon(self, claims: Sequence[Claim]) -> None:
         if claims:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Row
 
-from ordersync_core.messaging.queue import Claim, DeadLetter, Message
+from ordersync_core.messaging.queue import SUSPECTS_TOGETHER, Claim, DeadLetter, Message
 
 
 class Key(NamedTuple):
@@ -26,12 +26,19 @@ def to_keys(claims: Sequence[Claim]) -> list[Key]:
     return sorted({to_key(claim) for claim in claims})
 
 
-def to_claim(row: Row[Any], token: int, locked_until: datetime) -> Claim:
+def suspects(limit: int) -> int:
+    """How many of a claim of so many may be messages that died once."""
+    return min(limit, SUSPECTS_TOGETHER)
+
+
+def to_claim(row: Sequence[Any], token: int, locked_until: datetime) -> Claim:
+    """From id, send id, group, body, deliveries and deaths."""
+    id, send_id, group, body, deliveries, deaths, *_ = row
     return Claim(
-        message=Message(send_id=row.send_id, body=row.body, group=row.group_name),
-        token=f"{row.id}:{token}",
-        deliveries=row.deliveries,
-        deaths=row.deaths,
+        message=Message(send_id=send_id, body=body, group=group),
+        token=f"{id}:{token}",
+        deliveries=deliveries,
+        deaths=deaths,
         locked_until=locked_until,
     )
 

@@ -16,7 +16,7 @@ class Statements(Protocol):
     def send(self, connection: Connection, queue: str, messages: Sequence[Message]) -> None: ...
 
     def claim(self, connection: Connection, queue: str, *, limit: int, lock: timedelta, token: int) -> list[Claim]:
-        """The message whose lock ran out first, alone; when there is none, up to `limit` ready ones.
+        """As the port says: those that died once, or one that died more often, or ready ones.
 
         token: a random number for all of them.
         """

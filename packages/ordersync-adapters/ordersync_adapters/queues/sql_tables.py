@@ -1,7 +1,8 @@
 """Where the queues lie in a database.
 
 A message is ready (no lock, no token), claimed (both), or given back although its lock ran out once before (a lock
-that has ended, no token): that one is claimed alone again. A settled message is deleted, so the table stays small.
+that has ended, no token): that one is never claimed with fresh ones. A settled message is deleted, so the table stays
+small.
 """
 
 from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, Table, Text, text

@@ -9,13 +9,13 @@ from sqlalchemy import Connection, Row, select, tuple_
 
 from ordersync_adapters.sql import bulk
 from ordersync_adapters.sql.bulk import Stored
-from ordersync_adapters.sql.reads import SqlReads, page_of, position_of
+from ordersync_adapters.sql.reads import SqlReads, page_of
 from ordersync_adapters.sql.tables.audit import audit_entries
 from ordersync_core.audit.model import AuditEntry
 from ordersync_core.kernel.context import Context
 from ordersync_core.kernel.moments import rfc3339
 from ordersync_core.kernel.notification import Effect, Notification
-from ordersync_core.kernel.paging import Page, PageRequest
+from ordersync_core.kernel.paging import Page, PageRequest, position_of
 
 _COLUMNS = tuple(column.name for column in audit_entries.c)
 

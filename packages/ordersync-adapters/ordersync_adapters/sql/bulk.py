@@ -54,8 +54,17 @@ def insert_stored(connection: Connection, table: Table, names: Sequence[str], ro
 def insert_missing(connection: Connection, table: Table, rows: Sequence[Row], *, key: Sequence[str]) -> None:
     """Add the rows whose key is not there yet; the others change nothing."""
     if rows:
-        stored = _stored(connection, _named(table, rows), rows)
-        _insert_or(connection, table, tuple(rows[0]), stored, f"ON CONFLICT ({_key(connection, key)}) DO NOTHING")
+        insert_missing_stored(
+            connection, table, tuple(rows[0]), _stored(connection, _named(table, rows), rows), key=key
+        )
+
+
+def insert_missing_stored(
+    connection: Connection, table: Table, names: Sequence[str], rows: Sequence[Stored], *, key: Sequence[str]
+) -> None:
+    """`insert_missing` of rows that are in their stored form already."""
+    if rows:
+        _insert_or(connection, table, names, rows, f"ON CONFLICT ({_key(connection, key)}) DO NOTHING")
 
 
 def upsert(connection: Connection, table: Table, rows: Sequence[Row], *, key: Sequence[str]) -> None:
@@ -96,27 +105,15 @@ def update(
     columns = {name: table.c[name] for name in assigned} | {
         name: table.c[column] for column, name in conditions.items()
     }
-    target, stored = _table(connection, table), _stored(connection, columns, rows)
-    if _is_postgres(connection) and len(rows) > FEW:
-        incoming = _copy_aside(connection, table, {name: column.name for name, column in columns.items()}, stored)
-        connection.exec_driver_sql(
-            f"UPDATE {target} SET "
-            + ", ".join(f"{q} = {incoming}.{q}" for q in (_quoted(connection, name) for name in assigned))
-            + f" FROM {incoming} WHERE "
-            + " AND ".join(
-                f"{target}.{_quoted(connection, column)} = {incoming}.{_quoted(connection, name)}"
-                for column, name in conditions.items()
-            )
-        )
-        return
-    mark = _mark(connection)
-    connection.exec_driver_sql(
-        f"UPDATE {target} SET "
-        + ", ".join(f"{_quoted(connection, name)} = {mark}" for name in assigned)
-        + " WHERE "
-        + " AND ".join(f"{_quoted(connection, column)} = {mark}" for column in conditions),
-        stored,
-    )
+    _update(connection, table, assigned, conditions, _stored(connection, columns, rows))
+
+
+def update_stored(
+    connection: Connection, table: Table, assigned: Sequence[str], rows: Sequence[Stored], *, by: Sequence[str]
+) -> None:
+    """`update` of rows that are in their stored form already: first the values of `assigned`, then those of `by`."""
+    if rows:
+        _update(connection, table, assigned, {name: name for name in by}, rows)
 
 
 def insert_into(connection: Connection, table: Table) -> postgresql.Insert | sqlite.Insert:
@@ -169,6 +166,38 @@ def _among_on_postgres(element: among, compiler: SQLCompiler, **options: Any) ->
 def _among_on_sqlite(element: among, compiler: SQLCompiler, **options: Any) -> str:
     column, values = (compiler.process(clause, **options) for clause in element.clauses)
     return f"{column} IN (SELECT value FROM json_each({values}))"
+
+
+def _update(
+    connection: Connection,
+    table: Table,
+    assigned: Sequence[str],
+    conditions: Mapping[str, str],
+    rows: Sequence[Stored],
+) -> None:
+    """conditions: by column, under which name the rows tell what it must hold."""
+    target = _table(connection, table)
+    if _is_postgres(connection) and len(rows) > FEW:
+        held = {name: name for name in assigned} | {name: column for column, name in conditions.items()}
+        incoming = _copy_aside(connection, table, held, rows)
+        connection.exec_driver_sql(
+            f"UPDATE {target} SET "
+            + ", ".join(f"{q} = {incoming}.{q}" for q in (_quoted(connection, name) for name in assigned))
+            + f" FROM {incoming} WHERE "
+            + " AND ".join(
+                f"{target}.{_quoted(connection, column)} = {incoming}.{_quoted(connection, name)}"
+                for column, name in conditions.items()
+            )
+        )
+        return
+    mark = _mark(connection)
+    connection.exec_driver_sql(
+        f"UPDATE {target} SET "
+        + ", ".join(f"{_quoted(connection, name)} = {mark}" for name in assigned)
+        + " WHERE "
+        + " AND ".join(f"{_quoted(connection, column)} = {mark}" for column in conditions),
+        list(rows),
+    )
 
 
 def _insert_or(
@@ -240,8 +269,8 @@ def _copied(value: Any) -> str:
         return _NULL
     if isinstance(value, str | int | float | Decimal | datetime | UUID):
         return str(value)
-    if isinstance(value, Binary):
-        return f"\\\\x{bytes(value.obj).hex()}"
+    if isinstance(value, Binary | bytes):
+        return f"\\\\x{bytes(value.obj if isinstance(value, Binary) else value).hex()}"
     raise TypeError(f"{type(value).__name__} is not copied")
 
 

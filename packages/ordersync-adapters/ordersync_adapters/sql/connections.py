@@ -9,6 +9,7 @@ from sqlalchemy import Row, delete, insert, select, update
 
 from ordersync_adapters.sql.reads import SqlReads
 from ordersync_adapters.sql.tables.connections import authorisation_states, connections, cursors
+from ordersync_adapters.sql.tables.flows import flows
 from ordersync_adapters.sql.tables.raw import CONNECTORS, raw_records, tombstones
 from ordersync_core.connections.model import AuthorisationState, Connection, ConnectionState
 
@@ -35,8 +36,10 @@ class SqlConnections:
         row = connection_row(connection)
         self._connection.execute(update(connections).where(connections.c.id == row.pop("id")).values(row))
 
+    def flows_of(self, id: UUID) -> Sequence[str]:
+        return self._connection.execute(select(flows.c.kind).where(flows.c.connection_id == id)).scalars().all()
+
     def delete(self, id: UUID) -> None:
-        """With its cursors and its raw records; what was built from them stays."""
         dialect = self._connection.dialect.name
         records = [of(connector, dialect) for connector in CONNECTORS for of in (raw_records, tombstones)]
         for table in (*records, cursors):

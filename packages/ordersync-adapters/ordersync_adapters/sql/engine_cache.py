@@ -74,22 +74,26 @@ class EngineCache:
     def _enter(self, name: str) -> _Entry:
         with self._lock:
             entry = self._entries.get(name)
+            if entry is not None:
+                surplus = self._used_by_one_more(name, entry)
         if entry is None:
             # outside of the lock: a server that does not answer keeps nobody else waiting
             opened = self._open(name)
             with self._lock:
                 entry = self._entries.setdefault(name, _Entry(opened))
+                surplus = self._used_by_one_more(name, entry)
             if entry.engines is not opened:
-                opened.dispose()
-        with self._lock:
-            entry.users += 1
-            entry.disposed = False
-            self._entries[name] = entry
-            self._entries.move_to_end(name)
-            evicted = self._evict()
-        for engines in evicted:
+                surplus.append(opened)
+        for engines in surplus:
             engines.dispose()
         return entry
+
+    def _used_by_one_more(self, name: str, entry: _Entry) -> list[Engines]:
+        """Within the lock that found the entry, or others could make room of it; answers what makes room for it."""
+        entry.users += 1
+        entry.disposed = False
+        self._entries.move_to_end(name)
+        return self._evict()
 
     def _evict(self) -> list[Engines]:
         idle = [name for name, entry in self._entries.items() if entry.users == 0]

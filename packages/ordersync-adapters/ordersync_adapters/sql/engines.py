@@ -4,19 +4,18 @@ import os
 import sqlite3
 import tempfile
 import time
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import orjson
-from sqlalchemy import Connection, Engine, create_engine, event, select
-from sqlalchemy.engine import URL, make_url
+from psycopg import errors as postgres
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine import URL, ExceptionContext, make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool, QueuePool
 
 from ordersync_adapters.sql.errors import sql_errors
-from ordersync_adapters.sql.types import POSTGRES, database_moment, to_json
+from ordersync_adapters.sql.types import POSTGRES
 from ordersync_core.kernel.errors import InvalidInput, TemporaryFailure
 
 SQLITE = "sqlite"
@@ -85,12 +84,6 @@ def reading_engine(url: str | URL, *, keep: int = 0) -> Engine:
     if parsed.get_backend_name() == SQLITE:
         return _sqlite_engine(parsed, keep=keep, begin="BEGIN", read_only=True)
     return _postgres_engine(parsed, keep=keep, read_only=True)
-
-
-def database_now(connection: Connection) -> datetime:
-    """The present moment in UTC by the database's clock, which goes on within a transaction."""
-    moment: datetime = connection.execute(select(database_moment())).scalar_one()
-    return moment
 
 
 def now_in_microseconds() -> int:
@@ -203,8 +196,6 @@ def _postgres_engine(url: URL, *, keep: int, read_only: bool) -> Engine:
     engine = create_engine(
         url,
         isolation_level="READ COMMITTED",
-        json_serializer=to_json,
-        json_deserializer=orjson.loads,
         **_pooling(keep),
     )
     if read_only:
@@ -212,6 +203,14 @@ def _postgres_engine(url: URL, *, keep: int, read_only: bool) -> Engine:
         @event.listens_for(engine, "connect")
         def refuse_writes(connection: Any, _: ConnectionPoolEntry) -> None:
             connection.read_only = True
+
+    else:
+
+        @event.listens_for(engine, "handle_error")
+        def leave_standby(context: ExceptionContext) -> None:
+            # it answers, but its server has become a standby: the next connection may find the right one
+            if isinstance(context.original_exception, postgres.ReadOnlySqlTransaction):
+                context.is_disconnect = True
 
     return engine
 

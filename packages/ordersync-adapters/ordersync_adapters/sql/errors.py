@@ -21,6 +21,12 @@ _POSTGRES_TWIN = (
 )
 # https://www.postgresql.org/docs/current/errcodes-appendix.html: connection, resources, operator intervention, system
 _POSTGRES_AWAY = ("08", "53", "57", "58")
+_POSTGRES_NOT_NOW = (
+    postgres.IdleInTransactionSessionTimeout,
+    postgres.TransactionTimeout,
+    postgres.ObjectInUse,  # others are making or dropping a database
+)
+_POSTGRES_BROKEN = (postgres.DataCorrupted, postgres.IndexCorrupted)
 
 # https://www.sqlite.org/rescode.html; the low byte is the primary code
 _SQLITE_TWIN = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
@@ -46,13 +52,15 @@ _SQLITE_BROKEN = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 def sql_errors() -> Iterator[None]:
     """Raise the core's errors for those of SQLAlchemy and of the drivers beneath it.
 
-    What is a mistake in the program, such as a statement that does not parse, passes as it is.
+    What is a mistake in the program or in the set-up, such as a statement that does not parse or a right that is not
+    granted, passes as it is.
 
     Raises:
-        ChangedMeanwhile: a serialization failure, a deadlock, a lock that was not given in time, or a unique key
-            that is taken.
-        TemporaryFailure: the database cannot be reached, has no room or no connection left, or ended the session.
-        PermanentFailure: the file is damaged or no database.
+        ChangedMeanwhile: a serialization failure, a deadlock, a lock that was not given in time, a unique key that is
+            taken, or a transaction that has failed before.
+        TemporaryFailure: the database cannot be reached, has no room or no connection left, ended the session, or
+            takes no writes for now.
+        PermanentFailure: the data are damaged, or the file is no database.
     """
     try:
         yield
@@ -80,8 +88,15 @@ def _meaning(error: BaseException | None) -> OrderSyncError | None:
 def _meaning_on_postgres(error: psycopg.Error) -> OrderSyncError | None:
     if isinstance(error, _POSTGRES_TWIN):
         return ChangedMeanwhile(f"another transaction came first: {_line(error)}")
+    if isinstance(error, postgres.InFailedSqlTransaction):
+        return ChangedMeanwhile("the transaction has failed before: nothing of it can be kept")
+    if isinstance(error, postgres.ReadOnlySqlTransaction):
+        # the server is a standby: a failover has not ended yet, or went elsewhere
+        return TemporaryFailure(f"the database takes no writes for now: {_line(error)}")
+    if isinstance(error, _POSTGRES_BROKEN):
+        return PermanentFailure(f"the database is damaged: {_line(error)}")
     if error.sqlstate is not None:
-        away = error.sqlstate.startswith(_POSTGRES_AWAY)
+        away = error.sqlstate.startswith(_POSTGRES_AWAY) or isinstance(error, _POSTGRES_NOT_NOW)
     else:
         # what psycopg says by itself, without an answer of the server: no connection, or one that broke
         away = isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)

@@ -12,13 +12,13 @@ from sqlalchemy import Connection, Row, delete, func, select, tuple_
 from ordersync_adapters.sql import bulk
 from ordersync_adapters.sql.bulk import among
 from ordersync_adapters.sql.keys_seen import sql_keys_seen
-from ordersync_adapters.sql.reads import SqlReads, page_of, position_of
+from ordersync_adapters.sql.reads import SqlReads, page_of
 from ordersync_adapters.sql.tables.flows import execution_log, flows, quarantine
 from ordersync_adapters.sql.tables.messaging import outbox
 from ordersync_core.flows.model import Counts, Execution, Flow, FlowKind, Guard, Quarantined, Step
 from ordersync_core.flows.ports import KeysSeen
 from ordersync_core.kernel.moments import rfc3339
-from ordersync_core.kernel.paging import Page, PageRequest
+from ordersync_core.kernel.paging import Page, PageRequest, position_of
 
 
 class SqlFlows:

@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Connection, Dialect, Select, Text, delete,
 from ordersync_adapters.sql import bulk
 from ordersync_adapters.sql.bulk import Stored, among
 from ordersync_adapters.sql.metadata import JsonText
-from ordersync_adapters.sql.reads import SqlReads, page_of, position_of
+from ordersync_adapters.sql.reads import SqlReads, page_of
 from ordersync_adapters.sql.tables.items import items as item_rows
 from ordersync_adapters.sql.types import POSTGRES, stored_moment, to_json
 from ordersync_core.items.model import (
@@ -29,7 +29,7 @@ from ordersync_core.items.model import (
 )
 from ordersync_core.kernel.errors import InvalidInput
 from ordersync_core.kernel.moments import rfc3339
-from ordersync_core.kernel.paging import Page, PageRequest
+from ordersync_core.kernel.paging import Page, PageRequest, position_of
 
 T = TypeVar("T")
 

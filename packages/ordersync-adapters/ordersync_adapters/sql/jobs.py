@@ -11,15 +11,17 @@ from sqlalchemy import Column, Connection, CursorResult, Row, delete, insert, se
 
 from ordersync_adapters.sql import bulk
 from ordersync_adapters.sql.bulk import insert_into
-from ordersync_adapters.sql.reads import SqlReads, page_of, position_of
+from ordersync_adapters.sql.reads import SqlReads, page_of
 from ordersync_adapters.sql.tables.jobs import job_definitions, job_runs
 from ordersync_adapters.sql.tickets import note_tickets
 from ordersync_adapters.sql.types import POSTGRES, to_uuid
-from ordersync_core.jobs.model import JobDefinition, JobRun, JobType, Progress, RunState
+from ordersync_core.jobs.model import JobDefinition, JobRun, JobType, Progress, RunState, UnknownJob
 from ordersync_core.jobs.schedule import Schedule
 from ordersync_core.kernel.moments import rfc3339
-from ordersync_core.kernel.paging import Page, PageRequest
+from ordersync_core.kernel.paging import Page, PageRequest, position_of
 from ordersync_core.messaging.tickets import Ticketed
+
+_TYPES = {type.value: type for type in JobType}
 
 AT_ONCE = 500
 """Rows that are read before they become definitions: as rows they would weigh on memory twice."""
@@ -37,7 +39,7 @@ class SqlJobDefinitions:
         row = self._connection.execute(wanted).one_or_none()
         return None if row is None else to_definition(row)
 
-    def due(self, now: datetime, limit: int) -> list[JobDefinition]:
+    def due(self, now: datetime, limit: int) -> list[JobDefinition | UnknownJob]:
         wanted = (
             select(job_definitions)
             .where(job_definitions.c.next_due <= now)
@@ -47,7 +49,7 @@ class SqlJobDefinitions:
         )
         return _definitions(self._connection, _as_stored(self._connection.execute(wanted)))
 
-    def move_on(self, definitions: Sequence[JobDefinition]) -> None:
+    def move_on(self, definitions: Sequence[JobDefinition | UnknownJob]) -> None:
         rows = [{"id": definition.id, "next_due": definition.next_due} for definition in definitions]
         bulk.update(self._connection, job_definitions, rows)
 
@@ -79,6 +81,15 @@ class SqlJobRuns:
         wanted = (
             select(job_runs)
             .where(job_runs.c.ended_at.is_(None), job_runs.c.ticket_at <= now)
+            .order_by(job_runs.c.ticket_at)
+            .limit(limit)
+        )
+        return [to_run(row) for row in self._connection.execute(wanted)]
+
+    def stuck(self, tickets: int, limit: int) -> list[JobRun]:
+        wanted = (
+            select(job_runs)
+            .where(job_runs.c.ended_at.is_(None), job_runs.c.ticket_at.is_not(None), job_runs.c.tickets >= tickets)
             .order_by(job_runs.c.ticket_at)
             .limit(limit)
         )
@@ -151,7 +162,7 @@ def to_definition(row: Row[Any]) -> JobDefinition:
     )
 
 
-def _definitions(connection: Connection, stored: Iterable[Sequence[Any]]) -> list[JobDefinition]:
+def _definitions(connection: Connection, stored: Iterable[Sequence[Any]]) -> list[JobDefinition | UnknownJob]:
     """From rows as the driver gives them: in a full minute thousands share one moment, schedule and parameters, so
     that these are made once."""
     to_id = _same if connection.dialect.name == POSTGRES else to_uuid
@@ -159,12 +170,18 @@ def _definitions(connection: Connection, stored: Iterable[Sequence[Any]]) -> lis
     to_moment = _from_stored(connection, job_definitions.c.next_due)
 
     @cache
-    def shared(type: str, told: Any, cron: str, time_zone: str, due: Any) -> tuple[JobType, Any, Schedule, datetime]:
-        return JobType(type), to_parameters(told), Schedule(cron, time_zone), to_moment(due)
+    def shared(
+        type: str, told: Any, cron: str, time_zone: str, due: Any
+    ) -> tuple[JobType | None, Any, Schedule, datetime]:
+        return _TYPES.get(type), to_parameters(told), Schedule(cron, time_zone), to_moment(due)
 
-    definitions = []
+    definitions: list[JobDefinition | UnknownJob] = []
     for id, administration, type, told, cron, time_zone, due in stored:
         job_type, parameters, schedule, next_due = shared(type, told, cron, time_zone, due)
+        if job_type is None:
+            unknown = UnknownJob(id=to_id(id), administration=administration, type=type, next_due=next_due)
+            definitions.append(unknown)
+            continue
         definitions.append(
             JobDefinition(
                 id=to_id(id),

@@ -29,7 +29,7 @@ Key = Text().with_variant(postgresql.TEXT(collation="C"), POSTGRES)
 
 
 class JsonText(TypeDecorator[Any]):
-    """A JSON value as text on both databases: cheaper than `Json` where SQL never looks inside.
+    """A JSON value as text on both databases: cheaper than jsonb where SQL never looks inside.
 
     It keeps what jsonb changes or refuses: the order of fields, the spelling of numbers, null characters.
     """

@@ -5,34 +5,45 @@ from operator import itemgetter
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, and_, delete, false, func, or_, select, true, update
-
-from ordersync_adapters.sql import bulk
-from ordersync_adapters.sql.bulk import Stored, among
-from ordersync_adapters.sql.tables.connections import cursors
-from ordersync_adapters.sql.tables.raw import raw_records, tombstones
-from ordersync_adapters.sql.types import to_json
-from ordersync_core.flows.model import KnownRecord, RawRecord
-
-_KEY = ("connection_id", "entity", "key")
-_KNOWN = (
-    "key",
-    "content_hash",
-    "source_version",
-    "code",
-    "applied_hash",
-    "applied_version",
-    "quarantined",
-    "dropped",
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Text,
+    and_,
+    delete,
+    false,
+    func,
+    or_,
+    select,
+    true,
+    type_coerce,
+    update,
 )
 
+from ordersync_adapters.sql import bulk
+from ordersync_adapters.sql.bulk import Stored as Row
+from ordersync_adapters.sql.bulk import among
+from ordersync_adapters.sql.tables.connections import cursors
+from ordersync_adapters.sql.tables.raw import raw_records, tombstones
+from ordersync_core.flows.model import KnownRecord, RawRecord, Stored
+from ordersync_core.kernel.canonical import spelling
+
+_KEY = ("connection_id", "entity", "key")
+_KNOWN = KnownRecord._fields
+"""The columns have the names of the fields."""
 
 _WRITTEN = ("connection_id", "entity", *_KNOWN, "raw")
 _BY_KEY = itemgetter(_WRITTEN.index("key"))
+_CODE = _WRITTEN.index("code")
+
+_BUT_THE_CODE = tuple(name for name in _WRITTEN if name not in (*_KEY, "code"))
+_but_the_code = itemgetter(*(_WRITTEN.index(name) for name in (*_BUT_THE_CODE, *_KEY)))
+"""SQLite writes the index by code anew whenever a statement names the column: a quarter of what the statement takes."""
 
 
 class SqlRaw:
-    """Knows which keys this transaction has looked for in vain: these records are new, and are only inserted."""
+    """Knows which keys this transaction has looked for in vain: these records are new, and are only inserted. Of those
+    that it has found it knows the code, which mostly stays."""
 
     def __init__(self, connection: Connection, connector: str, connection_id: UUID, entity: str) -> None:
         """KeyError for a connector that keeps no raw records."""
@@ -41,11 +52,13 @@ class SqlRaw:
         self._table = table = raw_records(connector, connection.dialect.name)
         self._ours = and_(table.c.connection_id == connection_id, table.c.entity == entity)
         self._known = [table.c[name] for name in _KNOWN]
+        self._known_and_spelled = [*self._known, type_coerce(table.c.raw, Text)]
         self._known_and_raw = [*self._known, table.c.raw]
         self._tombstones = gone = tombstones(connector, connection.dialect.name)
         self._our_tombstones = and_(gone.c.connection_id == connection_id, gone.c.entity == entity)
         self._cursor = and_(cursors.c.connection_id == connection_id, cursors.c.entity == entity)
         self._absent: set[str] = set()
+        self._found: Mapping[str, KnownRecord] = {}
 
     def cursor(self) -> Mapping[str, Any] | None:
         cursor: Mapping[str, Any] | None = self._connection.execute(
@@ -60,24 +73,37 @@ class SqlRaw:
             row = {**self._ids, "cursor": dict(cursor)}
             bulk.upsert(self._connection, cursors, [row], key=("connection_id", "entity"))
 
-    def known(self, keys: Sequence[str]) -> Mapping[str, KnownRecord]:
-        wanted = select(*self._known).where(self._ours, among(self._table.c.key, keys))
-        found = {row[0]: to_known(row) for row in self._connection.execute(wanted).all()}
-        self._absent.update(key for key in keys if key not in found)
-        return found
+    def stored(self, keys: Sequence[str]) -> Stored:
+        wanted = select(*self._known_and_spelled).where(self._ours, among(self._table.c.key, keys))
+        rows = self._connection.execute(wanted).all()
+        known = {row[0]: KnownRecord._make(row[:-1]) for row in rows}
+        self._found = known
+        if len(known) < len(keys):
+            self._absent.update(key for key in keys if key not in known)
+        return Stored(known=known, spelled={row[0]: row[-1] for row in rows})
 
     def save(self, records: Sequence[RawRecord]) -> None:
         owner = (str(self._ids["connection_id"]), self._ids["entity"])
         # by key, as the index is: source keys come in no order
-        rows = sorted([(*owner, *to_row(record)) for record in records], key=_BY_KEY)
+        rows = sorted([(*owner, *record.known, spelling(record.raw)) for record in records], key=_BY_KEY)
         new = [row for row in rows if _BY_KEY(row) in self._absent]
         bulk.insert_stored(self._connection, self._table, _WRITTEN, new)
         present = [row for row in rows if _BY_KEY(row) not in self._absent] if len(new) < len(rows) else []
-        bulk.upsert_stored(self._connection, self._table, _WRITTEN, present, key=_KEY)
+        staying = [row for row in present if self._keeps_its_code(row)]
+        bulk.update_stored(self._connection, self._table, _BUT_THE_CODE, list(map(_but_the_code, staying)), by=_KEY)
+        others = [row for row in present if not self._keeps_its_code(row)] if len(staying) < len(present) else []
+        bulk.upsert_stored(self._connection, self._table, _WRITTEN, others, key=_KEY)
         self._absent.difference_update(map(_BY_KEY, new))
 
+    def _keeps_its_code(self, row: Row) -> bool:
+        found = self._found.get(_BY_KEY(row))
+        return found is not None and found.code == row[_CODE]
+
     def mark(self, records: Sequence[KnownRecord]) -> None:
-        bulk.update(self._connection, self._table, [self._ids | known_row(record) for record in records], by=_KEY)
+        if not records:
+            return
+        self._found = {}
+        bulk.update(self._connection, self._table, [self._ids | record._asdict() for record in records], by=_KEY)
 
     def tombstones(self, keys: Sequence[str]) -> Mapping[str, int]:
         if not keys:
@@ -132,7 +158,7 @@ class SqlRaw:
     def dropped(self, limit: int) -> list[KnownRecord]:
         wanted = select(*self._known).where(self._ours, self._table.c.dropped == true())
         rows = self._connection.execute(wanted.order_by(self._table.c.key).limit(limit))
-        return [to_known(row) for row in rows]
+        return [KnownRecord._make(row) for row in rows]
 
     def count(self) -> tuple[int, int]:
         stored = select(func.count()).select_from(self._table).where(self._ours)
@@ -141,6 +167,7 @@ class SqlRaw:
         return row[0], row[1]
 
     def delete(self, keys: Sequence[str]) -> None:
+        self._found = {}
         self._connection.execute(delete(self._table).where(self._ours, among(self._table.c.key, keys)))
 
     def reset_applied(self, keys: Sequence[str]) -> int:
@@ -153,48 +180,5 @@ class SqlRaw:
         return self._connection.execute(changed).rowcount
 
 
-def known_row(record: KnownRecord) -> dict[str, Any]:
-    return {
-        "key": record.key,
-        "content_hash": record.content_hash,
-        "source_version": record.source_version,
-        "code": record.code,
-        "applied_hash": record.applied_hash,
-        "applied_version": record.applied_version,
-        "quarantined": record.quarantined,
-        "dropped": record.dropped,
-    }
-
-
-def to_known(row: Sequence[Any]) -> KnownRecord:
-    key, content_hash, source_version, code, applied_hash, applied_version, quarantined, dropped, *_ = row
-    return KnownRecord(
-        key=key,
-        content_hash=content_hash,
-        source_version=source_version,
-        code=code,
-        applied_hash=applied_hash,
-        applied_version=applied_version,
-        quarantined=quarantined,
-        dropped=dropped,
-    )
-
-
-def to_row(record: RawRecord) -> Stored:
-    """What is known, and the record itself."""
-    known = record.known
-    return (
-        known.key,
-        known.content_hash,
-        known.source_version,
-        known.code,
-        known.applied_hash,
-        known.applied_version,
-        known.quarantined,
-        known.dropped,
-        to_json(record.raw),
-    )
-
-
 def to_raw(row: Sequence[Any]) -> RawRecord:
-    return RawRecord(known=to_known(row), raw=row[-1])
+    return RawRecord(known=KnownRecord._make(row[:-1]), raw=row[-1])

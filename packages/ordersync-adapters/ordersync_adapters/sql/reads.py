@@ -6,7 +6,6 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 
-from ordersync_core.kernel.errors import InvalidInput, Violation
 from ordersync_core.kernel.paging import Page, PageRequest
 
 T = TypeVar("T")
@@ -33,18 +32,3 @@ def page_of(
         rows=[build(row) for row in shown],
         next=position(shown[-1]) if len(rows) > request.limit else None,
     )
-
-
-def position_of(request: PageRequest, *kinds: Callable[[Any], Any]) -> tuple[Any, ...] | None:
-    """Where to go on, each part read by its kind; None on the first page.
-
-    Raises:
-        InvalidInput: the position is one of another list or another order.
-    """
-    if request.after is None:
-        return None
-    try:
-        return tuple(kind(part) for kind, part in zip(kinds, request.after, strict=True))
-    except (TypeError, ValueError, AttributeError):
-        text = "the cursor belongs to another list or another order"
-        raise InvalidInput(text, (Violation("/cursor", text),)) from None

@@ -4,6 +4,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -20,7 +21,7 @@ from ordersync_adapters.sql.engines import database_url, is_postgres, reading_en
 from ordersync_adapters.sql.tables.messaging import relay, tenant_row
 from ordersync_adapters.sql.transactions import commit, raise_core_errors, reading, transaction
 from ordersync_core.administrations.model import administration_code
-from ordersync_core.kernel.errors import Conflict, InvalidInput, NotFound
+from ordersync_core.kernel.errors import Conflict, InvalidInput, NotFound, TemporaryFailure
 
 KEEP = 4
 """Connections of each kind that stay open between uses of a database."""
@@ -32,10 +33,14 @@ SIZE = 200
 """Tenant databases whose engines are kept."""
 
 _CODE = "{code}"
+_REVISION = "(SELECT version_num FROM alembic_version)"
 
 
 class AdminDatabase:
-    """url: a SQLAlchemy URL; InvalidInput for any other than of a SQLite file or of Postgres."""
+    """Opening it raises TemporaryFailure while it has no tables, or those of a later release.
+
+    url: a SQLAlchemy URL; InvalidInput for any other than of a SQLite file or of Postgres.
+    """
 
     def __init__(self, url: str | URL, *, keep: int = KEEP, idle: timedelta = IDLE) -> None:
         self._url = database_url(url)
@@ -72,7 +77,10 @@ class AdminDatabase:
 
     def _open(self, _: str) -> Engines:
         _must_exist(self._url, "there is no admin database")
-        return _engines(self._url, keep=self._keep)
+        engines = _engines(self._url, keep=self._keep)
+        for engine in (engines.writing, engines.reading):
+            event.listen(engine, "connect", _check_admin_connection)
+        return engines
 
 
 class SqlTenantDatabases:
@@ -118,6 +126,7 @@ class SqlTenantDatabases:
         Raises:
             NotFound: there is no such database, or its creation broke off.
             Conflict: its `tenant` row names another administration.
+            TemporaryFailure: it does not answer, or a later release has migrated it: this one must not write there.
         """
         return self._opened(code, write=True)
 
@@ -166,17 +175,32 @@ def _refuse_writes(connection: Any, _: ConnectionPoolEntry) -> None:
     _run(connection, "SET default_transaction_read_only = on")
 
 
+def _check_admin_connection(connection: Any, _: ConnectionPoolEntry) -> None:
+    try:
+        (revision,) = _run(connection, f"SELECT {_REVISION}")
+    except (postgres.UndefinedTable, sqlite3.OperationalError) as error:
+        raise TemporaryFailure("the admin database has no tables yet") from error
+    _refuse_later_release(revision, migrations.ADMIN)
+
+
 def _check_each_connection(engine: Engine, code: str) -> None:
     @event.listens_for(engine, "connect")
     def check(connection: Any, _: ConnectionPoolEntry) -> None:
         try:
-            row = _run(connection, "SELECT code FROM tenant")
+            revision, kept = _run(connection, f"SELECT {_REVISION}, (SELECT code FROM tenant)")
         except (postgres.UndefinedTable, sqlite3.OperationalError) as error:
             raise NotFound(f"the database of administration {code!r} has no tables yet") from error
-        if row is None:
+        _refuse_later_release(revision, migrations.TENANT)
+        if kept is None:
             raise NotFound(f"the database of administration {code!r} was not initialised")
-        if row[0] != code:
-            raise _another_tenants(code, row[0])
+        if kept != code:
+            raise _another_tenants(code, kept)
+
+
+def _refuse_later_release(revision: str | None, folder: Path) -> None:
+    later = migrations.later_release(revision, folder)
+    if later is not None:
+        raise TemporaryFailure(later)
 
 
 def _run(connection: Any, statement: str) -> Any:

@@ -3,7 +3,6 @@
 | type     | Postgres    | SQLite                                       |
 | -------- | ----------- | -------------------------------------------- |
 | `Moment` | timestamptz | INTEGER: microseconds since 1970-01-01 UTC   |
-| `Json`   | jsonb       | TEXT                                         |
 | `Uuid`   | uuid        | TEXT: 36 characters, so that ids sort alike  |
 
 Statements that reach through to the driver see the stored form: `stored_moment`, `from_microseconds`, `to_json`; of an
@@ -80,24 +79,6 @@ class Moment(TypeDecorator[datetime]):
         if value is None:
             return None
         return value.astimezone(UTC) if dialect.name == POSTGRES else from_microseconds(value)
-
-
-class Json(TypeDecorator[Any]):
-    """A JSON value of str, int, float, bool, None, list and dict; a None of its own is SQL's NULL."""
-
-    impl = Text
-    cache_ok = True
-
-    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        if dialect.name == POSTGRES:
-            return dialect.type_descriptor(postgresql.JSONB(none_as_null=True))
-        return dialect.type_descriptor(Text())
-
-    def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
-        return value if value is None or dialect.name == POSTGRES else to_json(value)
-
-    def process_result_value(self, value: Any, dialect: Dialect) -> Any:
-        return value if value is None or dialect.name == POSTGRES else orjson.loads(value)
 
 
 class Uuid(TypeDecorator[UUID]):

@@ -1,12 +1,14 @@
 """Webhooks, their deliveries and attempts; and the event log as webhooks see it."""
 
 from base64 import b64decode, b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
 from attrs import asdict
+from orjson import loads
 from sqlalchemy import (
     ColumnElement,
     CompoundSelect,
@@ -14,30 +16,32 @@ from sqlalchemy import (
     FromClause,
     Row,
     Select,
+    Text,
     and_,
     delete,
     func,
     insert,
     select,
     true,
+    type_coerce,
     union_all,
     update,
 )
 
 from ordersync_adapters.sql import bulk
-from ordersync_adapters.sql.bulk import among
+from ordersync_adapters.sql.bulk import Stored, among
 from ordersync_adapters.sql.outbox import mark_handled
-from ordersync_adapters.sql.reads import SqlReads, page_of, position_of
+from ordersync_adapters.sql.reads import SqlReads, page_of
 from ordersync_adapters.sql.tables.messaging import is_numbered, outbox, relay
 from ordersync_adapters.sql.tables.webhooks import attempts as attempt_rows
 from ordersync_adapters.sql.tables.webhooks import deliveries as delivery_rows
 from ordersync_adapters.sql.tables.webhooks import is_parked, is_waiting, owes_a_ticket
 from ordersync_adapters.sql.tables.webhooks import webhooks as webhook_rows
 from ordersync_adapters.sql.tickets import note_tickets
-from ordersync_adapters.sql.types import POSTGRES
+from ordersync_adapters.sql.types import POSTGRES, stored_moment
 from ordersync_core.kernel.decoding import decode
 from ordersync_core.kernel.moments import rfc3339
-from ordersync_core.kernel.paging import Page, PageRequest
+from ordersync_core.kernel.paging import Page, PageRequest, position_of
 from ordersync_core.messaging.tickets import Ticketed
 from ordersync_core.webhooks.health import Health
 from ordersync_core.webhooks.model import (
@@ -50,6 +54,9 @@ from ordersync_core.webhooks.model import (
     Webhook,
     WebhookState,
 )
+
+StoredMoment = Callable[[datetime | None], Any]
+"""What the driver takes for a moment, or for none."""
 
 
 def to_row(webhook: Webhook) -> dict[str, Any]:
@@ -66,7 +73,15 @@ def to_row(webhook: Webhook) -> dict[str, Any]:
     }
 
 
+_STORED = [
+    type_coerce(column, Text).label(column.name) if column is webhook_rows.c.health else column
+    for column in webhook_rows.c
+]
+"""What `to_webhook` reads: the health comes as text, because most of it need not be parsed."""
+
+
 def to_webhook(row: Row[Any]) -> Webhook:
+    """From `_STORED`."""
     return Webhook(
         id=row.id,
         url=row.url,
@@ -76,8 +91,13 @@ def to_webhook(row: Row[Any]) -> Webhook:
         disabled_because=row.disabled_because,
         last_position=row.last_position,
         created_at=row.created_at,
-        health=decode(row.health, Health),
+        health=_health(row.health),
     )
+
+
+@lru_cache(maxsize=64)  # nearly all webhooks are in the same good health
+def _health(stored: str) -> Health:
+    return decode(loads(stored), Health)
 
 
 def _as_json(_: object, __: object, value: Any) -> Any:
@@ -92,56 +112,102 @@ def delivery_row(delivery: Delivery) -> dict[str, Any]:
         "event_type": delivery.event_type,
         "event_number": delivery.event_number,
         "position": delivery.position,
-        "created_at": delivery.created_at,
-        **_progress_row(delivery),
-    }
-
-
-def _progress_row(delivery: Delivery) -> dict[str, Any]:
-    """What changes in the life of a delivery."""
-    return {
-        "id": delivery.id,
         "state": delivery.state.value,
         "attempts": delivery.attempts,
         "earlier_attempts": delivery.earlier_attempts,
         "first_attempt_at": delivery.first_attempt_at,
         "ticket_at": delivery.ticket_at,
         "tickets": delivery.tickets,
+        "created_at": delivery.created_at,
         "finished_at": delivery.finished_at,
         "reason": delivery.reason,
     }
 
 
-def to_delivery(row: Row[Any]) -> Delivery:
-    return Delivery(
-        id=row.id,
-        webhook_id=row.webhook_id,
-        event_id=row.event_id,
-        event_type=row.event_type,
-        event_number=row.event_number,
-        position=row.position,
-        state=DeliveryState(row.state),
-        attempts=row.attempts,
-        earlier_attempts=row.earlier_attempts,
-        first_attempt_at=row.first_attempt_at,
-        ticket_at=row.ticket_at,
-        tickets=row.tickets,
-        created_at=row.created_at,
-        finished_at=row.finished_at,
-        reason=row.reason,
+_PROGRESS = (
+    "state",
+    "attempts",
+    "earlier_attempts",
+    "first_attempt_at",
+    "ticket_at",
+    "tickets",
+    "finished_at",
+    "reason",
+)
+"""What changes in the life of a delivery."""
+
+
+def _progress_row(delivery: Delivery, moment: StoredMoment) -> Stored:
+    """As `_PROGRESS` names it, and the id."""
+    return (
+        delivery.state.value,
+        delivery.attempts,
+        delivery.earlier_attempts,
+        moment(delivery.first_attempt_at),
+        moment(delivery.ticket_at),
+        delivery.tickets,
+        moment(delivery.finished_at),
+        delivery.reason,
+        str(delivery.id),
     )
 
 
-def attempt_row(attempt: Attempt) -> dict[str, Any]:
-    return {
-        "delivery_id": attempt.delivery_id,
-        "number": attempt.number,
-        "started_at": attempt.started_at,
-        "ended_at": attempt.ended_at,
-        "status": attempt.status,
-        "error": attempt.error,
-        "response": attempt.response,
-    }
+_STATES = {state.value: state for state in DeliveryState}
+
+
+def to_delivery(row: Sequence[Any]) -> Delivery:
+    """From the columns of the table, in their order; to ask a row for each by name costs as much as all the rest."""
+    (
+        id,
+        webhook_id,
+        event_id,
+        event_type,
+        event_number,
+        position,
+        state,
+        attempts,
+        earlier_attempts,
+        first_attempt_at,
+        ticket_at,
+        tickets,
+        created_at,
+        finished_at,
+        reason,
+        *_,
+    ) = row
+    return Delivery(
+        id=id,
+        webhook_id=webhook_id,
+        event_id=event_id,
+        event_type=event_type,
+        event_number=event_number,
+        position=position,
+        state=_STATES[state],
+        attempts=attempts,
+        earlier_attempts=earlier_attempts,
+        first_attempt_at=first_attempt_at,
+        ticket_at=ticket_at,
+        tickets=tickets,
+        created_at=created_at,
+        finished_at=finished_at,
+        reason=reason,
+    )
+
+
+_ATTEMPT = tuple(column.name for column in attempt_rows.c)
+
+
+def _attempt_row(attempt: Attempt, moment: StoredMoment) -> Stored:
+    """All columns, in the order of the table."""
+    return (
+        str(attempt.delivery_id),
+        attempt.number,
+        moment(attempt.started_at),
+        moment(attempt.ended_at),
+        attempt.status,
+        attempt.error,
+        attempt.response,
+    )
 
 
 def to_attempt(row: Row[Any]) -> Attempt:
@@ -164,15 +230,15 @@ class SqlWebhooks:
         self._connection.execute(insert(webhook_rows), to_row(webhook))
 
     def find(self, id: UUID) -> Webhook | None:
-        return next(iter(self._locked(select(webhook_rows).where(webhook_rows.c.id == id))), None)
+        return next(iter(self._locked(select(*_STORED).where(webhook_rows.c.id == id))), None)
 
     def of_deliveries(self, delivery_ids: Sequence[UUID]) -> Mapping[UUID, Webhook]:
         ids = select(delivery_rows.c.webhook_id).where(among(delivery_rows.c.id, delivery_ids))
-        locked = self._locked(select(webhook_rows).where(webhook_rows.c.id.in_(ids)))
+        locked = self._locked(select(*_STORED).where(webhook_rows.c.id.in_(ids)))
         return {webhook.id: webhook for webhook in locked}
 
     def enabled(self) -> list[Webhook]:
-        return self._locked(select(webhook_rows).where(webhook_rows.c.state == WebhookState.ENABLED.value))
+        return self._locked(select(*_STORED).where(webhook_rows.c.state == WebhookState.ENABLED.value))
 
     def save(self, webhooks: Sequence[Webhook]) -> None:
         bulk.update(self._connection, webhook_rows, [to_row(webhook) for webhook in webhooks])
@@ -182,7 +248,7 @@ class SqlWebhooks:
         self._connection.execute(delete(webhook_rows).where(webhook_rows.c.id == id))
 
     def _locked(self, statement: Select[Any]) -> list[Webhook]:
-        rows = self._connection.execute(statement.order_by(webhook_rows.c.id).with_for_update())
+        rows = self._connection.execute(statement.order_by(webhook_rows.c.id).with_for_update()).all()
         return [to_webhook(row) for row in rows]
 
 
@@ -208,12 +274,15 @@ class SqlDeliveries:
         return {delivery.id: delivery for delivery in found}
 
     def save(self, deliveries: Sequence[Delivery]) -> None:
-        bulk.update(self._connection, delivery_rows, [_progress_row(delivery) for delivery in deliveries])
+        moment = _stored_moments(self._connection)
+        rows = [_progress_row(delivery, moment) for delivery in deliveries]
+        bulk.update_stored(self._connection, delivery_rows, _PROGRESS, rows, by=["id"])
         self._note(sum(delivery.ticket_at is not None for delivery in deliveries))
 
     def record(self, attempts: Sequence[Attempt]) -> None:
-        rows = [attempt_row(attempt) for attempt in attempts]
-        bulk.insert_missing(self._connection, attempt_rows, rows, key=["delivery_id", "number"])
+        moment = _stored_moments(self._connection)
+        rows = [_attempt_row(attempt, moment) for attempt in attempts]
+        bulk.insert_missing_stored(self._connection, attempt_rows, _ATTEMPT, rows, key=["delivery_id", "number"])
 
     def in_queue(self, webhook_ids: Sequence[UUID]) -> Mapping[UUID, int]:
         if not webhook_ids:
@@ -227,10 +296,7 @@ class SqlDeliveries:
         return {id: counts.get(id, 0) for id in webhook_ids}
 
     def owed(self, now: datetime, *, window: int) -> list[Delivery]:
-        statement = _owed(now, window=window, on_postgres=self._connection.dialect.name == POSTGRES)
-        owed = map(to_delivery, self._connection.execute(statement))
-        # sorted here, because SQLite would choose its indexes for the order and read the whole backlog
-        return sorted(owed, key=lambda delivery: (delivery.webhook_id, delivery.position))
+        return _owed(self._connection, now, window=window)
 
     def ticketed(self, tickets: Sequence[Ticketed]) -> None:
         SqlWebhooks(self._connection).of_deliveries([ticket.id for ticket in tickets])
@@ -292,7 +358,7 @@ class SqlDeliveries:
         return self._connection.execute(statement).rowcount
 
     def _locked(self, statement: Select[Any]) -> list[Delivery]:
-        rows = self._connection.execute(statement.order_by(delivery_rows.c.id).with_for_update())
+        rows = self._connection.execute(statement.order_by(delivery_rows.c.id).with_for_update()).all()
         return [to_delivery(row) for row in rows]
 
     def _waits(self, webhook_id: UUID) -> bool:
@@ -304,7 +370,19 @@ class SqlDeliveries:
         return count
 
 
-def _owed(now: datetime, *, window: int, on_postgres: bool) -> CompoundSelect[Any]:
+def _stored_moments(connection: Connection) -> StoredMoment:
+    dialect = connection.dialect
+    return lambda moment: None if moment is None else stored_moment(moment, dialect)
+
+
+def _owed(connection: Connection, now: datetime, *, window: int) -> list[Delivery]:
+    statement = _owed_deliveries(now, window=window, on_postgres=connection.dialect.name == POSTGRES)
+    owed = [to_delivery(row) for row in connection.execute(statement).all()]
+    # sorted here, because SQLite would choose its indexes for the order and read the whole backlog
+    return sorted(owed, key=lambda delivery: (delivery.webhook_id.int, delivery.position))
+
+
+def _owed_deliveries(now: datetime, *, window: int, on_postgres: bool) -> CompoundSelect[Any]:
     """Tickets that brought no outcome; and for each webhook the first ones, by position, that its window leaves room
     for. Each webhook is asked for a window of them, so that of a long backlog no more is read than that."""
     of_webhook = and_(owes_a_ticket, delivery_rows.c.webhook_id == webhook_rows.c.id)
@@ -343,30 +421,30 @@ class SqlEventLog:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def events(self, ids: Sequence[UUID]) -> list[Event]:
-        return self._events(_numbered.where(among(outbox.c.id, ids)))
-
     def last_number(self) -> int:
         number: int = self._connection.execute(select(relay.c.last_number)).scalar_one()
         return number
 
-    def events_after(self, number: int, limit: int) -> list[Event]:
-        return self._events(_numbered.where(outbox.c.number > number).limit(limit))
-
-    def handled(self, ids: Sequence[UUID], at: datetime) -> None:
-        mark_handled(self._connection, ids, at)
-
-    def _events(self, statement: Select[Any]) -> list[Event]:
-        rows = self._connection.execute(statement)
+    def handled_after(self, number: int, limit: int) -> list[Event]:
+        rows = self._connection.execute(_handled.where(outbox.c.number > number).limit(limit))
         return [Event(id=row.id, number=row.number, type=row.event_type) for row in rows]
 
+    def handled(self, ids: Sequence[UUID], at: datetime) -> list[Event]:
+        marked = mark_handled(self._connection, ids, at)
+        events = [Event(id=id, number=number, type=type) for id, number, type in marked if number is not None]
+        return sorted(events, key=lambda event: event.number)
 
-_numbered = select(outbox.c.id, outbox.c.number, outbox.c.event_type).where(is_numbered).order_by(outbox.c.number)
+
+_handled = (
+    select(outbox.c.id, outbox.c.number, outbox.c.event_type)
+    .where(is_numbered, outbox.c.handled_at.is_not(None))
+    .order_by(outbox.c.number)
+)
 
 
 class WebhookSqlQueries(SqlReads):
     def webhooks(self, page: PageRequest) -> Page[Webhook]:
-        statement = select(webhook_rows).order_by(webhook_rows.c.id).limit(page.limit + 1)
+        statement = select(*_STORED).order_by(webhook_rows.c.id).limit(page.limit + 1)
         position = position_of(page, UUID)
         if position is not None:
             statement = statement.where(webhook_rows.c.id > position[0])
@@ -376,7 +454,7 @@ class WebhookSqlQueries(SqlReads):
 
     def webhook(self, id: UUID) -> Webhook | None:
         with self._connect() as connection:
-            row = connection.execute(select(webhook_rows).where(webhook_rows.c.id == id)).one_or_none()
+            row = connection.execute(select(*_STORED).where(webhook_rows.c.id == id)).one_or_none()
         return None if row is None else to_webhook(row)
 
     def deliveries(self, webhook_id: UUID, page: PageRequest, *, state: DeliveryState | None = None) -> Page[Delivery]:
@@ -411,14 +489,19 @@ class WebhookSqlQueries(SqlReads):
     def waiting(self, delivery_ids: Sequence[UUID]) -> Mapping[UUID, tuple[Delivery, Webhook]]:
         if not delivery_ids:
             return {}
-        wanted = and_(is_waiting, among(delivery_rows.c.id, delivery_ids))
-        their_webhooks = webhook_rows.c.id.in_(select(delivery_rows.c.webhook_id).where(wanted))
+        wanted = select(delivery_rows).where(is_waiting, among(delivery_rows.c.id, delivery_ids))
         with self._connect() as connection:
-            deliveries = list(map(to_delivery, connection.execute(select(delivery_rows).where(wanted))))
-            found = map(to_webhook, connection.execute(select(webhook_rows).where(their_webhooks)))
-            webhooks = {webhook.id: webhook for webhook in found}
+            deliveries = [to_delivery(row) for row in connection.execute(wanted).all()]
+            theirs = among(webhook_rows.c.id, {delivery.webhook_id for delivery in deliveries})
+            found = [to_webhook(row) for row in connection.execute(select(*_STORED).where(theirs)).all()]
+        webhooks = {webhook.id: webhook for webhook in found}
         # a webhook may have been deleted between the two
-        return {d.id: (d, webhooks[d.webhook_id]) for d in deliveries if d.webhook_id in webhooks}
+        together = [(delivery, webhooks.get(delivery.webhook_id)) for delivery in deliveries]
+        return {delivery.id: (delivery, webhook) for delivery, webhook in together if webhook is not None}
+
+    def owed_deliveries(self, now: datetime, *, window: int) -> list[Delivery]:
+        with self._connect() as connection:
+            return _owed(connection, now, window=window)
 
     def bodies(self, event_ids: Sequence[UUID]) -> Mapping[UUID, EventBody]:
         statement = select(outbox.c.id, outbox.c.triggered_by, outbox.c.traceparent, outbox.c.body).where(
@@ -427,5 +510,6 @@ class WebhookSqlQueries(SqlReads):
         with self._connect() as connection:
             rows = connection.execute(statement).all()
         return {
-            row.id: EventBody(triggered_by=row.triggered_by, traceparent=row.traceparent, body=row.body) for row in rows
+            id: EventBody(triggered_by=triggered_by, traceparent=traceparent, body=body)
+            for id, triggered_by, traceparent, body in rows
         }

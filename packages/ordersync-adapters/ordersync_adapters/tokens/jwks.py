@@ -72,8 +72,9 @@ class JwksKeys:
         self._tried_at = now
         try:
             fetched = self._fetch()
-        except (OSError, ValueError) as error:
-            _log.warning("the keys of the token issuer cannot be fetched: %s", error)
+        except Exception as error:
+            # also what its HTTP is no HTTP for, and JSON that is nested too deep: who checks a token can do nothing
+            _log.warning("the keys of the token issuer cannot be fetched: %s %s", type(error).__name__, error)
             return
         self._fetched_at = self._monotonic()
         if fetched != self._keys:

@@ -55,9 +55,11 @@ class WakeNotifier:
                 for administration, at in noted.items():
                     application.run(wake, Wake(administration=administration, at=at), CONTEXT)
                 answering = True
-            except OrderSyncError as error:
+            except Exception as error:
+                # whatever it is: without this thread every later hint of the process would be lost
                 if answering:
-                    _log.warning("nobody can be woken for now: %s", error)
+                    unforeseen = None if isinstance(error, OrderSyncError) else error
+                    _log.warning("nobody can be woken for now: %s", error, exc_info=unforeseen)
                 answering = False
                 self._keep(noted)
 

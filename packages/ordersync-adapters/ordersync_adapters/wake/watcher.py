@@ -57,6 +57,8 @@ class SqliteWakeWatcher:
         return True
 
     def close(self) -> None:
+        # the number means something on the same connection only
+        self._seen = None
         if self._connection is not None:
             self._connection.close()
             self._connection = None

@@ -41,8 +41,8 @@ _Answered = tuple[int, Answer]
 
 
 class ProcessWebhookSender:
-    """Sends on the event loop that it is first used on, through a process that it starts then, and starts again should
-    it die; what was under way has no answer then. `close()` ends the process."""
+    """Sends through a process that `open()` or the first request starts, on the event loop of that moment, and that is
+    started again should it die; what was under way has no answer then. `close()` ends the process."""
 
     def __init__(self, clock: Clock, allow_private: bool = False, *, patience: Patience | None = None) -> None:
         self._clock = clock
@@ -53,9 +53,7 @@ class ProcessWebhookSender:
 
     async def send(self, request: WebhookRequest) -> WebhookResponse:
         started_at = self._clock.now()
-        child = self._child
-        if child is None or child.ended:
-            child = await self._open()
+        child = self._child if self._child is not None and not self._child.ended else await self.open()
         answer = await child.ask(request)
         return to_response(request, answer, started_at=started_at, ended_at=self._clock.now())
 
@@ -69,7 +67,7 @@ class ProcessWebhookSender:
             await self._child.close()
         self._child = None
 
-    async def _open(self) -> "_Child":
+    async def open(self) -> "_Child":
         async with self._opening:
             if self._child is None or self._child.ended:
                 self._child = await _Child.start(self._arguments())

@@ -127,6 +127,9 @@ class AiohttpWebhookSender:
             error = None if status is not None else describe(failure, self._patience)
         return Answer(status, retry_after, error, kept)
 
+    async def open(self) -> None:
+        self._open_session()
+
     async def close(self) -> None:
         if self._session is not None and self._loop is asyncio.get_running_loop():
             await self._session.close()

@@ -15,27 +15,30 @@ from ordersync_core.kernel.localised import localised_text
 T = TypeVar("T")
 
 ITEM_FIELDS = (
-    "ID",
+    "Barcode",
     "Code",
     "Description",
+    "EndDate",
     "ExtraDescription",
-    "Barcode",
-    "Unit",
-    "ItemGroupCode",
-    "SalesVatCode",
+    "GrossWeight",
+    "ID",
     "IsSalesItem",
     "IsStockItem",
     "IsWebshopItem",
-    "StartDate",
-    "EndDate",
+    "ItemGroupCode",
     "NetWeight",
-    "GrossWeight",
     "NetWeightUnit",
+    "SalesVatCode",
     "SearchCode",
+    "StartDate",
+    "Unit",
 )
-"""What is read of an item. `Timestamp` comes beside it and is no content."""
+"""What is read of an item, in the order of the alphabet: a hash wants it, and sorts faster what is sorted. `Timestamp`
+comes beside it and is no content."""
 
-_DIGITS = re.compile(r"\d{1,18}", re.ASCII)
+_DIGITS = 18
+"""So many always fit an Int64."""
+
 _WALL_TIME = re.compile(r"/Date\((-?\d{1,15})([+-]\d{4})?\)/", re.ASCII)
 
 DELETED_FIELDS = ("Timestamp", "EntityKey", "EntityType")
@@ -48,10 +51,12 @@ ITEM_ASPECTS = ("name", "family_code", "unit", "vat_tariff", "attributes")
 
 def source_record(row: Mapping[str, Any]) -> SourceRecord:
     """A row of `sync/Logistics/Items` or `logistics/Items`; InvalidInput when it cannot be told which item it is."""
-    return SourceRecord(
-        key=_guid(row, "ID"),
-        version=None if row.get("Timestamp") is None else timestamp(row),
-        raw={name: row[name] for name in ITEM_FIELDS if name in row},
+    try:
+        raw = {name: row[name] for name in ITEM_FIELDS}
+    except KeyError:
+        raw = {name: row[name] for name in ITEM_FIELDS if name in row}
+    return SourceRecord.of(
+        key=_guid(row, "ID"), version=timestamp(row) if row.get("Timestamp") is not None else None, raw=raw
     )
 
 
@@ -68,7 +73,7 @@ def tombstone(row: Mapping[str, Any]) -> Tombstone:
 def timestamp(row: Mapping[str, Any]) -> int:
     """The row's place in the history of the company; an Int64, so a string of digits."""
     digits = str(row.get("Timestamp"))
-    if not _DIGITS.fullmatch(digits):
+    if not (digits.isascii() and digits.isdecimal() and len(digits) <= _DIGITS):
         raise InvalidInput(f"the row's Timestamp {digits!r} is not a number")
     return int(digits)
 

@@ -1,8 +1,9 @@
 """Connections: setting them up, a person's consent, and an access token that always holds."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 from attrs import evolve
@@ -36,10 +37,12 @@ from ordersync_core.kernel.clock import Clock
 from ordersync_core.kernel.context import Context
 from ordersync_core.kernel.errors import (
     ChangedMeanwhile,
+    Conflict,
     InvalidInput,
     LeaseLost,
     NotFound,
     OrderSyncError,
+    Stopping,
     TemporaryFailure,
     Violation,
 )
@@ -48,6 +51,8 @@ from ordersync_core.kernel.lease import Lease
 from ordersync_core.kernel.moments import rfc3339
 from ordersync_core.kernel.secrets import Secrets
 from ordersync_core.kernel.unit_of_work import Opens
+
+K = TypeVar("K")
 
 TRIES_TO_KEEP = 3
 
@@ -78,8 +83,12 @@ def create_connection(
 
 
 def delete_connection(command: DeleteConnection, *, uow: ConnectionsUnitOfWork) -> None:
+    """Raises Conflict while a flow reads over it."""
     with uow:
-        _find(uow, command.id)
+        connection = _find(uow, command.id)
+        flows = uow.connections.flows_of(command.id)
+        if flows:
+            raise Conflict(f"the {flows[0]} flow reads over {connection.name!r}: let it read over another one first")
         uow.connections.delete(command.id)
         uow.commit()
 
@@ -142,7 +151,11 @@ def store_authorisation(
     secrets: Secrets,
     clock: Clock,
 ) -> Connection:
-    """Exchange the code for tokens and keep them, for the connection that the state row names."""
+    """Exchange the code for tokens and keep them, for the connection that the state row names.
+
+    Raises:
+        TemporaryFailure: they could not be kept; the code is spent, so that a person must consent once more.
+    """
     state, code = command
     with uows() as uow:
         connection = _find(uow, state.connection_id)
@@ -153,11 +166,16 @@ def store_authorisation(
         redirect_uri=state.redirect_uri,
         now=clock.now(),
     )
-    with uows() as uow:
-        connection = _find(uow, state.connection_id).authorised(_sealed(tokens, secrets))
-        uow.connections.save(connection)
-        uow.commit()
-    return connection
+    sealed = _sealed(tokens, secrets)
+
+    def keep() -> Connection:
+        with uows() as uow:
+            authorised = _find(uow, state.connection_id).authorised(sealed)
+            uow.connections.save(authorised)
+            uow.commit()
+        return authorised
+
+    return _kept(keep)
 
 
 def get_access_token(
@@ -262,7 +280,7 @@ def _renew(
     except ConsentLost:
         _keep(connection, Connection.refused, lease, uows)
         raise
-    except OrderSyncError:
+    except (Exception, Stopping):
         _release(lease, uows)
         raise
     sealed = _sealed(fresh, secrets)
@@ -273,33 +291,46 @@ def _renew(
 def _keep(
     renewed: Connection, outcome: Callable[[Connection], Connection], lease: Lease, uows: Opens[ConnectionsUnitOfWork]
 ) -> None:
-    """Keep how a renewal came out. Tried several times, because the old refresh token is spent by now.
+    """Keep how a renewal came out.
 
     Raises:
-        TemporaryFailure: it counts no more, because a person has consented anew or another caller took over.
+        TemporaryFailure: it counts no more, because a person has consented anew or another caller took over; or it
+            could not be kept.
     """
-    for tries_left in reversed(range(TRIES_TO_KEEP)):
-        try:
-            with uows() as uow:
-                uow.leases.hold(lease)
-                present = _find(uow, renewed.id)
-                consented_anew = present.tokens != renewed.tokens
-                if not consented_anew:
-                    uow.connections.save(outcome(present))
-                uow.leases.release(lease)
-                uow.commit()
-            break
-        except LeaseLost as error:
-            raise TemporaryFailure("another caller took over the renewal of the access token") from error
-        except ChangedMeanwhile:
-            if not tries_left:
-                raise
+
+    def keep() -> bool:
+        with uows() as uow:
+            uow.leases.hold(lease)
+            present = _find(uow, renewed.id)
+            consented_anew = present.tokens != renewed.tokens
+            if not consented_anew:
+                uow.connections.save(outcome(present))
+            uow.leases.release(lease)
+            uow.commit()
+        return consented_anew
+
+    try:
+        consented_anew = _kept(keep)
+    except LeaseLost as error:
+        raise TemporaryFailure("another caller took over the renewal of the access token") from error
     if consented_anew:
         raise TemporaryFailure("a person has consented anew while the access token was renewed")
 
 
+def _kept(keep: Callable[[], K]) -> K:
+    """Keep what an authorisation server has answered: tried several times, because what it was asked with is spent.
+    Nobody may then repeat the whole, so that ChangedMeanwhile is no answer."""
+    for _ in range(TRIES_TO_KEEP):
+        try:
+            return keep()
+        except ChangedMeanwhile as error:
+            changed = error
+    raise TemporaryFailure("what the authorisation server answered could not be kept") from changed
+
+
 def _release(lease: Lease, uows: Opens[ConnectionsUnitOfWork]) -> None:
-    with uows() as uow:
+    """One that cannot be released runs out; why it was given up matters more."""
+    with suppress(OrderSyncError), uows() as uow:
         uow.leases.release(lease)
         uow.commit()
 

@@ -1,12 +1,14 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol, Self
 from uuid import UUID
 
+import orjson
 from attrs import field, frozen
 
 from ordersync_core.connections.model import AuthorisationState, Connection, TokenSet
-from ordersync_core.kernel.errors import PermanentFailure
+from ordersync_core.kernel.canonical import spelling
+from ordersync_core.kernel.errors import InvalidInput, PermanentFailure
 from ordersync_core.kernel.unit_of_work import AdminUnitOfWork, Queries, UnitOfWork
 
 
@@ -33,7 +35,13 @@ class ConnectionRepository(Protocol):
 
     def save(self, connection: Connection) -> None: ...
 
-    def delete(self, id: UUID) -> None: ...
+    def flows_of(self, id: UUID) -> Sequence[str]:
+        """The kinds of the flows that read over it."""
+        ...
+
+    def delete(self, id: UUID) -> None:
+        """With its cursors, raw records and tombstones; what was built from them stays."""
+        ...
 
 
 class ConnectionsUnitOfWork(UnitOfWork, Protocol):
@@ -60,17 +68,32 @@ class ConnectionQueries(Queries, Protocol):
     def connection(self, id: UUID) -> Connection | None: ...
 
 
-@frozen(kw_only=True)
-class SourceRecord:
-    """A record as the source sent it.
+class SourceRecord(NamedTuple):
+    """A record as the source sent it: a tuple with a text in it. A read of everything makes one for each record, and of
+    most it only needs to be seen that they are spelled as they were.
 
     key: the source's own key, stable when the code changes.
     version: rises with each change at the source; None when the source has none.
+    spelled: the record as JSON, by `kernel.canonical.spelling`.
     """
 
     key: str
     version: int | None
-    raw: Mapping[str, Any]
+    spelled: str
+
+    @classmethod
+    def of(cls, *, key: str, version: int | None, raw: Mapping[str, Any]) -> Self:
+        """Raises InvalidInput for a record that JSON does not know."""
+        try:
+            return cls(key, version, spelling(raw))
+        except TypeError as error:
+            raise InvalidInput(f"the record cannot be kept as JSON: {error}") from error
+
+    @property
+    def raw(self) -> dict[str, Any]:
+        """Decoded each time."""
+        raw: dict[str, Any] = orjson.loads(self.spelled)
+        return raw
 
 
 @frozen(kw_only=True)

@@ -1,7 +1,7 @@
 """Running a flow: read, detect, plan, apply, a batch at a time; then the deletions, with a guard."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from typing import Any
 
 from attrs import evolve, field, frozen
@@ -47,10 +47,10 @@ from ordersync_core.items.model import ItemCode, delete
 from ordersync_core.jobs.model import Progress
 from ordersync_core.jobs.ports import RunProgress
 from ordersync_core.kernel.application import Application
-from ordersync_core.kernel.canonical import content_hash
+from ordersync_core.kernel.canonical import content_hash, spelling
 from ordersync_core.kernel.clock import Clock
 from ordersync_core.kernel.context import Context
-from ordersync_core.kernel.errors import Conflict, InvalidInput, NotFound, Stopping, TemporaryFailure
+from ordersync_core.kernel.errors import Conflict, InvalidInput, NotFound, OrderSyncError, Stopping, TemporaryFailure
 from ordersync_core.kernel.lease import RENEW_EVERY, Heartbeat, Lease
 from ordersync_core.kernel.secrets import Secrets
 from ordersync_core.kernel.unit_of_work import Opens
@@ -63,7 +63,12 @@ class FlowBusy(Conflict):
 
 
 def set_up_flow(command: SetUpFlow, *, uow: FlowsUnitOfWork, connectors: Connectors) -> Flow:
-    """Raises NotFound for an unknown connection, InvalidInput for an aspect that its connector cannot supply."""
+    """Set the flow up, or change it.
+
+    Raises:
+        NotFound: there is no such connection.
+        InvalidInput: its connector cannot supply one of the aspects.
+    """
     with uow:
         connection = uow.connections.find(command.connection_id)
         if connection is None:
@@ -117,7 +122,7 @@ def run_flow(
     progress: RunProgress,
     heartbeat: Heartbeat,
 ) -> Execution:
-    """One run, or the rest of one that was killed.
+    """One run, or the rest of one that was killed; what it did when nothing is left.
 
     Raises:
         FlowBusy: another run of this flow is at it.
@@ -125,6 +130,8 @@ def run_flow(
         LeaseLost: another process took the flow over; it goes on from what is committed.
     """
     run = _begin(command, uows=uows, mappings=mappings, clock=clock)
+    if isinstance(run, Execution):
+        return run
     try:
         source = connectors[run.connection.connector].source(
             run.flow.kind.value,
@@ -140,14 +147,14 @@ def run_flow(
             ),
         )
         with heartbeat.every(RENEW_EVERY, lambda: _hold(run, uows=uows)):
-            execution = _apply_left_over(run, run.execution, uows=uows, clock=clock)
+            execution = _apply_left_over(run, run.execution, uows=uows, clock=clock, progress=progress)
             try:
                 execution = _read(run, execution, source, uows=uows, reads=reads, clock=clock, progress=progress)
             except CursorTooOld:
                 execution = execution.begin_complete_read()
                 execution = _read(run, execution, source, uows=uows, reads=reads, clock=clock, progress=progress)
-            execution = _apply_left_over(run, execution, uows=uows, clock=clock, again=True)
-            execution = _delete_dropped(run, execution, uows=uows, clock=clock)
+            execution = _apply_left_over(run, execution, uows=uows, clock=clock, progress=progress, again=True)
+            execution = _delete_dropped(run, execution, uows=uows, progress=progress)
         return _finish(run, execution, uows=uows, clock=clock)
     except (Exception, Stopping):
         _release(run, uows=uows)
@@ -172,18 +179,22 @@ class _Run:
     refused: set[str] = field(factory=set)
 
 
-def _begin(command: RunFlow, *, uows: Opens[FlowsUnitOfWork], mappings: Mappings, clock: Clock) -> _Run:
+def _begin(command: RunFlow, *, uows: Opens[FlowsUnitOfWork], mappings: Mappings, clock: Clock) -> _Run | Execution:
+    """The execution when it has ended already: its process died before it could say so."""
     with uows() as uow:
         flow = _flow(uow, command.kind)
         connection = _connection(uow, flow)
         mapping = mappings.item(connection.connector)
         # the run holds it, not the process: who takes the run over from a dead one goes on at once, under a new term
         lease = uow.leases.take(flow.lease_name, f"run:{command.run_id}")
+        execution: Execution | None = uow.executions.find(command.run_id)
+        # also while the flow is busy: a run that waited for it would have later ones merged into it, and not do them
+        if execution is not None and execution.ended_at is not None:
+            return execution
         if lease is None:
             raise FlowBusy(f"the {flow.kind.value} flow is at work already")
         raw = _raw(uow, flow, connection)
         cursor = raw.cursor()
-        execution = uow.executions.find(command.run_id)
         if execution is not None:
             execution = execution.go_on(cursor)
         else:
@@ -205,7 +216,13 @@ def _begin(command: RunFlow, *, uows: Opens[FlowsUnitOfWork], mappings: Mappings
 
 
 def _apply_left_over(
-    run: _Run, execution: Execution, *, uows: Opens[FlowsUnitOfWork], clock: Clock, again: bool = False
+    run: _Run,
+    execution: Execution,
+    *,
+    uows: Opens[FlowsUnitOfWork],
+    clock: Clock,
+    progress: RunProgress,
+    again: bool = False,
 ) -> Execution:
     """Build records that were stored but never applied, or applied by an earlier version of the flow.
 
@@ -226,6 +243,7 @@ def _apply_left_over(
             execution = execution.add(_each_once(run, counts, built=planned.cleared, refused=refused))
             uow.executions.save(execution)
             uow.commit()
+        progress.tell(_progress(run, execution, len(execution.answered)))
 
 
 def _read(
@@ -324,13 +342,13 @@ def _apply(
     with uows() as uow:
         uow.leases.hold(run.lease)
         raw = _raw(uow, run.flow, run.connection)
-        known = raw.known([r.key for r in records] + [t.key for t in batch.tombstones])
-        removed_in = _removed_in(raw, batch, records, known)
-        removed = _tombstoned(batch, records, known)
+        stored = raw.stored([r.key for r in records] + [t.key for t in batch.tombstones])
+        removed_in = _removed_in(raw, batch, records, stored.known)
+        removed = _tombstoned(batch, records, stored.known)
         # Before the plan: what is removed gives up its code to a record of this batch that was made anew with it.
         newly_dropped = raw.drop(removed)
         present = outliving(records, removed_in) if removed_in else records
-        detected = detect(present, known, flow_version=run.flow.version)
+        detected = detect(present, stored, flow_version=run.flow.version)
         # Also before the plan, which may build some of these that are in quarantine.
         raw.mark(detected.newer)
         planned = _plan(uow, raw, detected.changed, run=run, clock=clock)
@@ -415,9 +433,18 @@ def _quarantine_broken(uow: FlowsUnitOfWork, batch: SourcePage, *, run: _Run, cl
             run.flow.kind,
             [
                 Quarantined(key=f"broken:{content_hash(raw)}", reason=reason, raw=raw, since=clock.now())
-                for raw, reason in batch.broken
+                for raw, reason in ((_storable(entry), reason) for entry, reason in batch.broken)
             ],
         )
+
+
+def _storable(entry: Any) -> Any:
+    """The entry; what JSON does not know as Python writes it."""
+    try:
+        spelling(entry)
+    except TypeError:
+        return ascii(entry)
+    return entry
 
 
 def _removed_in(
@@ -429,7 +456,8 @@ def _removed_in(
     for tombstone in batch.tombstones:
         if tombstone.version is not None:
             told[tombstone.key] = max(tombstone.version, told.get(tombstone.key, tombstone.version))
-    absent = [record.key for record in records if record.key not in known or known[record.key].dropped]
+    stored = ((record.key, known.get(record.key)) for record in records)
+    absent = [key for key, record in stored if record is None or record.dropped]
     kept = raw.tombstones([*absent, *told])
     later = {key: version for key, version in told.items() if kept.get(key, version - 1) < version}
     if later:
@@ -468,7 +496,9 @@ def _try_refused_again(uow: FlowsUnitOfWork, raw: RawRepository, *, run: _Run) -
     raw.reset_applied(uow.quarantine.keys(run.flow.kind))
 
 
-def _delete_dropped(run: _Run, execution: Execution, *, uows: Opens[FlowsUnitOfWork], clock: Clock) -> Execution:
+def _delete_dropped(
+    run: _Run, execution: Execution, *, uows: Opens[FlowsUnitOfWork], progress: RunProgress
+) -> Execution:
     """Delete what the source dropped, a batch at a time, if the guard allows it all; hold it otherwise."""
     with uows() as uow:
         known, dropped = _raw(uow, run.flow, run.connection).count()
@@ -493,6 +523,7 @@ def _delete_dropped(run: _Run, execution: Execution, *, uows: Opens[FlowsUnitOfW
             execution = execution.add(Counts(deleted=len(kept)))
             uow.executions.save(execution)
             uow.commit()
+        progress.tell(Progress(done=execution.counts.deleted, text=f"{run.flow.kind.value}s deleted"))
 
 
 def _finish(run: _Run, execution: Execution, *, uows: Opens[FlowsUnitOfWork], clock: Clock) -> Execution:
@@ -512,7 +543,8 @@ def _hold(run: _Run, *, uows: Opens[FlowsUnitOfWork]) -> None:
 
 
 def _release(run: _Run, *, uows: Opens[FlowsUnitOfWork]) -> None:
-    with uows() as uow:
+    """A lease that cannot be released runs out; why the run ends matters more."""
+    with suppress(OrderSyncError), uows() as uow:
         uow.leases.release(run.lease)
         uow.commit()
 

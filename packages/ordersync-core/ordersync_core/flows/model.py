@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from attrs import evolve, field, frozen
@@ -140,9 +140,9 @@ class Execution:
         }
 
 
-@frozen(kw_only=True)
-class KnownRecord:
-    """What is stored of a source record.
+class KnownRecord(NamedTuple):
+    """What is stored of a source record: a tuple, as it comes from the database, because a read of everything makes one
+    for each record, most of which have not changed.
 
     code: the key of the entity it was last built into; None while it never was.
     applied_hash, applied_version: content hash and flow version last built or quarantined; None: never.
@@ -161,6 +161,10 @@ class KnownRecord:
     def is_applied(self, flow_version: int) -> bool:
         return self.applied_hash == self.content_hash and self.applied_version == flow_version
 
+    def is_settled(self, flow_version: int) -> bool:
+        """Nothing is to be done for it when the source sends it again as it was."""
+        return self.is_applied(flow_version) and not self.quarantined and not self.dropped
+
     @property
     def is_waiting(self) -> bool:
         """The source has it, and it is in quarantine or its content was not built yet."""
@@ -173,6 +177,17 @@ class RawRecord:
 
     known: KnownRecord
     raw: Mapping[str, Any]
+
+
+@frozen(kw_only=True)
+class Stored:
+    """What is stored of some records, by key.
+
+    spelled: how the raw record was spelled when it was saved.
+    """
+
+    known: Mapping[str, KnownRecord]
+    spelled: Mapping[str, str]
 
 
 @frozen(kw_only=True)

@@ -1,14 +1,14 @@
 """From a batch of source records to what shall be written: pure, and the same for a first run, a changed flow and a
 run that goes on after a crash."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from attrs import evolve, field, frozen
 
 from ordersync_core.connections.ports import SourceRecord
-from ordersync_core.flows.model import Counts, KnownRecord, Quarantined, RawRecord
+from ordersync_core.flows.model import Counts, KnownRecord, Quarantined, RawRecord, Stored
 from ordersync_core.flows.ports import ItemMapping
 from ordersync_core.items.model import Item, ItemCode, delete, put, supply
 from ordersync_core.kernel.canonical import content_hash
@@ -32,8 +32,10 @@ class Detected:
     newer: Sequence[KnownRecord] = ()
 
 
-def latest(records: Iterable[SourceRecord]) -> list[SourceRecord]:
+def latest(records: Sequence[SourceRecord]) -> Sequence[SourceRecord]:
     """One record a key: the one with the highest version, then the last one read."""
+    if len({record.key for record in records}) == len(records):
+        return records
     kept: dict[str, SourceRecord] = {}
     for record in records:
         earlier = kept.get(record.key)
@@ -54,37 +56,46 @@ def outliving(records: Sequence[SourceRecord], removed_in: Mapping[str, int]) ->
     ]
 
 
-def detect(records: Sequence[SourceRecord], known: Mapping[str, KnownRecord], *, flow_version: int) -> Detected:
+def detect(records: Sequence[SourceRecord], stored: Stored, *, flow_version: int) -> Detected:
     """What is new among the records, one a key. An older version than the stored one changes nothing."""
     changed: list[RawRecord] = []
     newer: list[KnownRecord] = []
     quarantined: list[str] = []
     unchanged = 0
     for record in records:
-        stored = known.get(record.key)
-        hashed = content_hash(record.raw)
-        if stored is not None:
-            older = _is_older(record.version, stored.source_version)
-            as_it_was = stored.content_hash == hashed and stored.is_applied(flow_version) and not stored.dropped
+        known = stored.known.get(record.key)
+        if (
+            known is not None
+            and stored.spelled[record.key] == record.spelled
+            and known.source_version == record.version
+            and known.is_settled(flow_version)
+        ):
+            unchanged += 1
+            continue
+        raw = record.raw
+        hashed = content_hash(raw)
+        if known is not None:
+            older = _is_older(record.version, known.source_version)
+            as_it_was = known.content_hash == hashed and known.is_applied(flow_version) and not known.dropped
             if older or as_it_was:
-                if stored.quarantined:
+                if known.quarantined:
                     quarantined.append(record.key)
                 else:
                     unchanged += 1
-                version = _newer(record.version, stored.source_version)
-                if not older and stored.source_version != version:
-                    newer.append(evolve(stored, source_version=version))
+                version = _newer(record.version, known.source_version)
+                if not older and known.source_version != version:
+                    newer.append(known._replace(source_version=version))
                 continue
         changed.append(
             RawRecord(
                 known=KnownRecord(
                     key=record.key,
                     content_hash=hashed,
-                    source_version=_newer(record.version, None if stored is None else stored.source_version),
-                    code=None if stored is None else stored.code,
-                    dropped=stored is not None and stored.dropped,
+                    source_version=_newer(record.version, None if known is None else known.source_version),
+                    code=None if known is None else known.code,
+                    dropped=known is not None and known.dropped,
                 ),
-                raw=record.raw,
+                raw=raw,
             )
         )
     return Detected(changed=changed, unchanged=unchanged, quarantined=quarantined, newer=newer)
@@ -162,7 +173,7 @@ def _without_lost_codes(drafts: Drafts, holders: Mapping[str, str]) -> Drafts:
         return drafts
 
     def as_it_is(record: RawRecord) -> RawRecord:
-        return evolve(record, known=evolve(record.known, code=None)) if record.known.key in lost else record
+        return evolve(record, known=record.known._replace(code=None)) if record.known.key in lost else record
 
     return Drafts(
         built=[(as_it_is(record), draft) for record, draft in drafts.built],

@@ -4,7 +4,7 @@ from typing import Any, Protocol
 from uuid import UUID
 
 from ordersync_core.connections.ports import ConnectionRepository
-from ordersync_core.flows.model import Execution, Flow, FlowKind, KnownRecord, Quarantined, RawRecord
+from ordersync_core.flows.model import Execution, Flow, FlowKind, KnownRecord, Quarantined, RawRecord, Stored
 from ordersync_core.items.model import Item
 from ordersync_core.items.ports import ItemRepository
 from ordersync_core.kernel.paging import Page, PageRequest
@@ -22,7 +22,9 @@ class FlowRepository(Protocol):
 class ExecutionRepository(Protocol):
     """The execution log."""
 
-    def find(self, run_id: UUID) -> Execution | None: ...
+    def find(self, run_id: UUID) -> Execution | None:
+        """Locked."""
+        ...
 
     def save(self, execution: Execution) -> None: ...
 
@@ -37,7 +39,7 @@ class RawRepository(Protocol):
 
     def save_cursor(self, cursor: Mapping[str, Any] | None) -> None: ...
 
-    def known(self, keys: Sequence[str]) -> Mapping[str, KnownRecord]: ...
+    def stored(self, keys: Sequence[str]) -> Stored: ...
 
     def save(self, records: Sequence[RawRecord]) -> None:
         """Add or replace them."""

@@ -1,5 +1,6 @@
 """Job runs from being due to their end; the work itself is another feature's handler, called by `dispatch.run_job`."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -26,6 +27,7 @@ from ordersync_core.jobs.model import (
     JobDefinition,
     JobRun,
     RunState,
+    UnknownJob,
     absorb,
     due_run,
     retry_at,
@@ -41,7 +43,9 @@ from ordersync_core.kernel.unit_of_work import Opens
 from ordersync_core.messaging.commands import FindStuck
 from ordersync_core.messaging.envelope import QUEUED_JOBS, Envelope, encode
 from ordersync_core.messaging.queue import Message, Queues, send_id
-from ordersync_core.messaging.tickets import OWED_WITHIN, Stuck, is_stuck, sent_straight_away, ticketed
+from ordersync_core.messaging.tickets import REPORTED_AFTER, Stuck, sent_straight_away, ticketed
+
+_log = logging.getLogger(__name__)
 
 
 class RunCancelled(Conflict):
@@ -83,17 +87,36 @@ def enqueue_due(
     many as the limit there may be more."""
     now = clock.now()
     with uows() as uow:
-        due = [
-            due_run(d, now=now, ticket_at=sent_straight_away(now), correlation_id=context.correlation_id)
-            for d in uow.definitions.due(now, command.limit)
-        ]
+        due = uow.definitions.due(now, command.limit)
         if not due:
             return 0
-        added = uow.runs.add([run for run, _ in due])
-        uow.definitions.move_on([definition for _, definition in due])
+        runs, moved = _due_runs(due, now=now, correlation_id=context.correlation_id)
+        added = uow.runs.add(runs)
+        uow.definitions.move_on(moved)
         uow.commit()
     _send(added, queues, now)
     return len(due)
+
+
+def _due_runs(
+    due: Sequence[JobDefinition | UnknownJob], *, now: datetime, correlation_id: str
+) -> tuple[list[JobRun], list[JobDefinition | UnknownJob]]:
+    """The runs, and the definitions moved on. One of which no run can be made is disabled, or it would be met again
+    each second; the others have their turn."""
+    runs: list[JobRun] = []
+    moved: list[JobDefinition | UnknownJob] = []
+    for definition in due:
+        try:
+            run, following = due_run(
+                definition, now=now, ticket_at=sent_straight_away(now), correlation_id=correlation_id
+            )
+        except Exception as error:  # a fault of ours that one definition shows is no reason to stop all
+            _log.error("%s: job definition %s is disabled: %s", definition.administration, definition.id, error)
+            moved.append(evolve(definition, next_due=None))
+        else:
+            runs.append(run)
+            moved.append(following)
+    return runs, moved
 
 
 def send_owed_runs(command: SendOwedRuns, *, uows: Opens[JobsUnitOfWork], queues: Queues, clock: Clock) -> int:
@@ -115,14 +138,13 @@ def send_owed_runs(command: SendOwedRuns, *, uows: Opens[JobsUnitOfWork], queues
     return len(owed)
 
 
-def stuck_runs(command: FindStuck, *, uow: JobsUnitOfWork, clock: Clock) -> Sequence[Stuck]:
+def stuck_runs(command: FindStuck, *, uow: JobsUnitOfWork) -> Sequence[Stuck]:
     """Of all administrations."""
     with uow:
-        runs = uow.runs.owed(clock.now() + OWED_WITHIN, command.limit)
+        runs = uow.runs.stuck(REPORTED_AFTER, command.limit)
     return [
         Stuck(administration=run.administration, what=f"job run {run.id} ({run.type})", tickets=run.tickets)
         for run in runs
-        if is_stuck(run.tickets)
     ]
 
 

@@ -9,7 +9,7 @@ from uuid import UUID
 from attrs import evolve, field, frozen
 
 from ordersync_core.jobs.schedule import Schedule, missed
-from ordersync_core.kernel.errors import Conflict
+from ordersync_core.kernel.errors import Conflict, InvalidInput
 from ordersync_core.kernel.ids import derived_id
 from ordersync_core.kernel.lease import LEASE
 from ordersync_core.kernel.moments import rfc3339
@@ -57,6 +57,16 @@ class JobDefinition:
     type: JobType
     parameters: Mapping[str, Any] = field(factory=dict)
     schedule: Schedule
+    next_due: datetime | None
+
+
+@frozen(kw_only=True)
+class UnknownJob:
+    """A definition whose type this version of OrderSync does not have: a later version, or a mistake, wrote it."""
+
+    id: UUID
+    administration: str
+    type: str
     next_due: datetime | None
 
 
@@ -132,6 +142,7 @@ class JobRun:
             heartbeat_at=at,
             waits_for=None,
             ticket_at=at + AFTER_LEASE,
+            tickets=0,
             reason=None,
         )
 
@@ -206,9 +217,16 @@ class JobRun:
 
 
 def due_run(
-    definition: JobDefinition, *, now: datetime, ticket_at: datetime, correlation_id: str
+    definition: JobDefinition | UnknownJob, *, now: datetime, ticket_at: datetime, correlation_id: str
 ) -> tuple[JobRun, JobDefinition]:
-    """One run for all moments that have come, and the definition moved on to the next."""
+    """One run for all moments that have come, and the definition moved on to the next.
+
+    Raises:
+        InvalidInput: nothing can be made of it here: its job, or its time zone, is not known.
+        Conflict: it is disabled.
+    """
+    if isinstance(definition, UnknownJob):
+        raise InvalidInput(f"{definition.type!r} is not a job of this version")
     if definition.next_due is None:
         raise Conflict(f"job definition {definition.id} is disabled")
     latest, missed_count, next_due = missed(definition.schedule, due=definition.next_due, now=now)
@@ -241,7 +259,7 @@ def absorb(run: JobRun, waiting: Sequence[JobRun], *, at: datetime) -> tuple[Job
 
     A waiting complete sync absorbs any later run of its flow, and does what that one was asked to do besides, unless
     its own work has begun without that; a waiting selective one takes in the codes of later selective ones, up to
-    1,000.
+    1,000, unless its work has begun: it may be past a code that has changed since.
     """
     asked_besides = {name: True for name, value in run.parameters.items() if value is True}
     for other in waiting:
@@ -252,7 +270,7 @@ def absorb(run: JobRun, waiting: Sequence[JobRun], *, at: datetime) -> tuple[Job
                 continue
             taken = evolve(other, parameters={**other.parameters, **asked_besides})
             return taken, run.merge_into(taken, at=at)
-        if run.is_complete:
+        if run.is_complete or other.started_at is not None:
             continue
         codes = sorted({*other.parameters["codes"], *run.parameters["codes"]})
         if len(codes) <= MAXIMUM_CODES:

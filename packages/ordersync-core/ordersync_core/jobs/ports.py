@@ -3,7 +3,7 @@ from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
-from ordersync_core.jobs.model import JobDefinition, JobRun, Progress, RunState
+from ordersync_core.jobs.model import JobDefinition, JobRun, Progress, RunState, UnknownJob
 from ordersync_core.kernel.paging import Page, PageRequest
 from ordersync_core.kernel.unit_of_work import AdminQueries, AdminUnitOfWork
 from ordersync_core.messaging.tickets import Ticketed
@@ -14,11 +14,11 @@ class JobDefinitionRepository(Protocol):
 
     def find(self, id: UUID) -> JobDefinition | None: ...
 
-    def due(self, now: datetime, limit: int) -> list[JobDefinition]:
+    def due(self, now: datetime, limit: int) -> Sequence[JobDefinition | UnknownJob]:
         """Those whose `next_due` has come, the most overdue first; locked, what others hold is passed over."""
         ...
 
-    def move_on(self, definitions: Sequence[JobDefinition]) -> None:
+    def move_on(self, definitions: Sequence[JobDefinition | UnknownJob]) -> None:
         """Write their `next_due`, and nothing else of them."""
         ...
 
@@ -38,6 +38,10 @@ class JobRunRepository(Protocol):
 
     def owed(self, now: datetime, limit: int) -> list[JobRun]:
         """Runs that have not ended and whose `ticket_at` has come."""
+        ...
+
+    def stuck(self, tickets: int, limit: int) -> list[JobRun]:
+        """Runs that have not ended although at least so many tickets were sent for them, by `ticket_at`."""
         ...
 
     def ticketed(self, tickets: Sequence[Ticketed]) -> None: ...

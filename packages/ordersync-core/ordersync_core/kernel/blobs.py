@@ -13,7 +13,8 @@ MAXIMUM_SEGMENT = 240
 class Blobs(Protocol):
     """Contents by name. Names are relative paths with slashes, as `blob_name` says; InvalidInput for any other.
 
-    A name is a blob or a folder of blobs, never both: Conflict for a `put` that would make it so.
+    A name is a blob or a folder of blobs, never both: Conflict for a `put` that would make it so. TemporaryFailure
+    from every method while the store cannot be used.
     """
 
     def put(self, name: str, content: bytes | Iterable[bytes], if_absent: bool = False) -> None:

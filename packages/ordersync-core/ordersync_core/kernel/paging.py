@@ -2,7 +2,7 @@
 
 import hmac
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from hashlib import sha256
 from typing import Any, Generic, TypeVar
 
@@ -31,6 +31,21 @@ class Page(Generic[T_co]):
 
     rows: Sequence[T_co]
     next: tuple[Any, ...] | None
+
+
+def position_of(request: PageRequest, *kinds: Callable[[Any], Any]) -> tuple[Any, ...] | None:
+    """Where to go on, each part read by its kind; None on the first page.
+
+    Raises:
+        InvalidInput: the position is one of another list or another order.
+    """
+    if request.after is None:
+        return None
+    try:
+        return tuple(kind(part) for kind, part in zip(kinds, request.after, strict=True))
+    except (TypeError, ValueError, AttributeError):
+        text = "the cursor belongs to another list or another order"
+        raise InvalidInput(text, (Violation("/cursor", text),)) from None
 
 
 class CursorKey:

@@ -47,7 +47,7 @@ class UnitOfWork(Transaction, Protocol):
     def tell(self, *changes: Change[Any]) -> None:
         """Keep what is to be told (outbox) and what is to be audited, beside the changes themselves.
 
-        The rows are written last, at `commit`.
+        The rows are written last, at `commit`; a change has one id in both.
         """
         ...
 

@@ -48,6 +48,9 @@ class FindEarliestTicket:
 
 @frozen(kw_only=True)
 class FindStuck:
-    """What had its third ticket and has no outcome, among the first `limit` rows that owe a ticket soon."""
+    """What had its third ticket and has no outcome.
 
-    limit: int = 500
+    limit: of events, how many of those without an outcome are looked at; by default as many as have their ticket out.
+    """
+
+    limit: int = EVENTS_WINDOW

@@ -42,7 +42,7 @@ def number(command: Relay, *, uows: Opens[MessagingUnitOfWork], queues: Queues, 
     while True:
         with uows() as uow:
             last_number = uow.outbox.lock_numbering()
-            room = min(BATCH, command.window - uow.outbox.unfinished())
+            room = min(BATCH, command.window - uow.outbox.unfinished(command.window))
             rows = uow.outbox.unnumbered(room) if room > 0 else []
             if not rows:
                 return sent

@@ -6,10 +6,10 @@ from typing import Any
 from uuid import UUID
 
 import orjson
-from attrs import evolve, frozen
+from attrs import frozen
 
 from ordersync_core.kernel.context import Context
-from ordersync_core.kernel.moments import rfc3339
+from ordersync_core.kernel.moments import json_moment
 from ordersync_core.kernel.notification import Effect, Notification
 from ordersync_core.messaging.envelope import Envelope
 
@@ -18,6 +18,7 @@ from ordersync_core.messaging.envelope import Envelope
 class OutboxRow:
     """A notification beside the change it tells of.
 
+    before, after: the fact; empty from its number on, when the body tells it: what is kept twice is written twice.
     order: the database's own counter; rows of one transaction rise, and so do rows of one entity.
     number: the administration's number, None until the relay gives it one.
     body: the finished bytes that every receiver gets; None until numbered.
@@ -73,8 +74,8 @@ def event_body(row: OutboxRow, *, number: int, administration: str) -> bytes:
     return orjson.dumps(
         {
             "type": row.event_type,
-            "timestamp": rfc3339(row.occurred_at),
-            "id": str(row.id),
+            "timestamp": json_moment(row.occurred_at),
+            "id": row.id,
             "sequence": number,
             "administration": administration,
             "triggered_by": row.triggered_by,
@@ -84,7 +85,8 @@ def event_body(row: OutboxRow, *, number: int, administration: str) -> bytes:
                 "changed": sorted(row.before) if row.effect is Effect.UPDATE else [],
                 "before": row.before,
             },
-        }
+        },
+        option=orjson.OPT_UTC_Z,
     )
 
 
@@ -102,10 +104,32 @@ def number_rows(
 ) -> Numbering:
     """Give each survivor the next number, in order, without a gap; each counts the ticket that is sent at once."""
     numbered = [
-        evolve(row, number=number, body=event_body(row, number=number, administration=administration), tickets=1)
+        _numbered(row, number=number, body=event_body(row, number=number, administration=administration))
         for number, row in enumerate(survivors, start=last_number + 1)
     ]
     return Numbering(numbered=numbered, absorbed=absorbed, last_number=last_number + len(numbered))
+
+
+def _numbered(row: OutboxRow, *, number: int, body: bytes) -> OutboxRow:
+    """The row as it is kept with its number. Built at once, because `evolve` takes twice as long and rows are many."""
+    return OutboxRow(
+        id=row.id,
+        order=row.order,
+        event_type=row.event_type,
+        version=row.version,
+        effect=row.effect,
+        entity_type=row.entity_type,
+        key=row.key,
+        occurred_at=row.occurred_at,
+        triggered_by=row.triggered_by,
+        correlation_id=row.correlation_id,
+        traceparent=row.traceparent,
+        before={},
+        after=None,
+        number=number,
+        body=body,
+        tickets=1,
+    )
 
 
 def event_ticket(row: OutboxRow, *, administration: str) -> Envelope:

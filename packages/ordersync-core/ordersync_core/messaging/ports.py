@@ -27,8 +27,8 @@ class OutboxRepository(Protocol):
         """The last number given; held by this transaction alone until it ends."""
         ...
 
-    def unfinished(self) -> int:
-        """How many numbered rows have no outcome yet: the part of the window that is taken."""
+    def unfinished(self, limit: int) -> int:
+        """How many numbered rows have no outcome yet, counted up to `limit`: the part of the window that is taken."""
         ...
 
     def unnumbered(self, limit: int) -> list[OutboxRow]:
@@ -36,7 +36,7 @@ class OutboxRepository(Protocol):
         ...
 
     def number(self, numbering: Numbering, *, ticket_at: datetime) -> None:
-        """Write numbers, bodies and content of the survivors, and mark the absorbed."""
+        """Write the survivors as they are now, and mark the absorbed."""
         ...
 
     def owed(self, now: datetime, limit: int) -> list[OutboxRow]:
@@ -97,7 +97,8 @@ class WakeRepository(Protocol):
         ...
 
     def take_due(self, now: datetime) -> list[str]:
-        """The administrations that are due; their rows are gone once this is committed."""
+        """The administrations that are due; their rows are gone once this is committed. A row that another transaction
+        holds is passed over: who takes it does the work, and who writes it makes it due again."""
         ...
 
 

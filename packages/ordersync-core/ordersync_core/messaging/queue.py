@@ -16,6 +16,8 @@ from ordersync_core.kernel.lease import LEASE
 LOCK = LEASE
 MAXIMUM_DEATHS = 3
 CLAIM_LIMIT = 100
+SUSPECTS_TOGETHER = 100
+"""How many messages that died once are claimed together at most: whom a killer among them takes with it once more."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -77,7 +79,9 @@ class Queue(Protocol):
     def claim(self, limit: int = CLAIM_LIMIT, lock: timedelta = LOCK) -> list[Claim]:
         """Up to `limit` messages that nobody holds, oldest first; empty when there are none.
 
-        A message that comes back because its lock ran out is claimed alone: it may be what killed its process.
+        A message that comes back because its lock ran out may be what killed its process, so it never comes with
+        fresh ones. Those that died once come first, up to SUSPECTS_TOGETHER at a time; then those that died more
+        often, each alone, for only then is a third death a killer's own; then the fresh ones.
         """
         ...
 

@@ -11,7 +11,7 @@ from attrs import define, evolve
 from ordersync_core.kernel.clock import Clock
 from ordersync_core.kernel.errors import InvalidInput
 from ordersync_core.messaging.envelope import QUEUES
-from ordersync_core.messaging.queue import CLAIM_LIMIT, LOCK, Claim, DeadLetter, Depth, Message
+from ordersync_core.messaging.queue import CLAIM_LIMIT, LOCK, SUSPECTS_TOGETHER, Claim, DeadLetter, Depth, Message
 
 
 class MemoryQueues:
@@ -30,7 +30,7 @@ class _Entry:
 
     token: of the claim that holds it; None when nobody does.
     locked_until: None while ready. A message with an end but no token was given back by someone after its lock had
-        run out before, and is claimed alone again.
+        run out before, and never comes with fresh ones.
     """
 
     message: Message
@@ -38,6 +38,11 @@ class _Entry:
     deaths: int = 0
     token: str | None = None
     locked_until: datetime | None = None
+
+    @property
+    def deaths_by_now(self) -> int:
+        """For one whose lock has run out."""
+        return self.deaths + (self.token is not None)
 
 
 class MemoryQueue:
@@ -66,10 +71,9 @@ class MemoryQueue:
             self._thread.seen = self._sends
             if limit < 1:
                 return []
-            expired = min(self._expired(), default=None)
-            if expired is not None:
-                return [self._claim(expired[1], lock)]
-            chosen, self._ready = self._ready[:limit], self._ready[limit:]
+            chosen = self._suspects(limit)
+            if not chosen:
+                chosen, self._ready = self._ready[:limit], self._ready[limit:]
             return [self._claim(number, lock) for number in chosen]
 
     def renew(self, claims: Sequence[Claim], lock: timedelta = LOCK) -> list[Claim]:
@@ -159,6 +163,12 @@ class MemoryQueue:
         self._sends += 1
         self._condition.notify_all()
 
+    def _suspects(self, limit: int) -> list[int]:
+        """Those that died once, together; when there are none, one that died more often."""
+        expired = [number for _, number in sorted(self._expired())]
+        once = [number for number in expired if self._entries[number].deaths_by_now == 1]
+        return sorted(once[: min(limit, SUSPECTS_TOGETHER)]) or expired[:1]
+
     def _expired(self) -> Iterator[tuple[datetime, int]]:
         now = self._clock.now()
         for number, entry in self._locked.items():
@@ -167,7 +177,7 @@ class MemoryQueue:
 
     def _claim(self, number: int, lock: timedelta) -> Claim:
         entry = self._locked[number] = self._entries[number]
-        entry.deaths += entry.token is not None
+        entry.deaths = entry.deaths_by_now
         entry.deliveries += 1
         entry.token = f"{number}:{next(self._tokens)}"
         entry.locked_until = self._clock.now() + lock

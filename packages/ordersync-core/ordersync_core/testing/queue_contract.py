@@ -18,7 +18,17 @@ import pytest
 from attrs import evolve
 
 from ordersync_core.messaging.envelope import EVENTS, QUEUED_JOBS, QUEUES, WEBHOOKS
-from ordersync_core.messaging.queue import LOCK, MAXIMUM_DEATHS, Claim, DeadLetter, Depth, Message, Queue, Queues
+from ordersync_core.messaging.queue import (
+    LOCK,
+    MAXIMUM_DEATHS,
+    SUSPECTS_TOGETHER,
+    Claim,
+    DeadLetter,
+    Depth,
+    Message,
+    Queue,
+    Queues,
+)
 
 R = TypeVar("R")
 
@@ -176,18 +186,57 @@ class QueueContract:
         assert queue.complete([lost, held]) == [lost]
         assert queue.depth() == Depth(ready=0, locked=0, dead=0)
 
-    def test_messages_whose_locks_ran_out_are_claimed_alone(self, store: QueueStore) -> None:
+    def test_messages_that_died_once_come_together_and_without_fresh_ones(self, store: QueueStore) -> None:
         queue = store.open()[EVENTS]
         queue.send(some_messages(3))
         queue.claim()
         store.let_time_pass(AGES)
         queue.send([a_message("fresh 1"), a_message("fresh 2")])
 
+        suspects, fresh = queue.claim(), queue.claim()
+
+        assert [(claim.message.send_id, claim.deaths) for claim in suspects] == [("0:1", 1), ("1:1", 1), ("2:1", 1)]
+        assert [(claim.message.send_id, claim.deaths) for claim in fresh] == [("fresh 1", 0), ("fresh 2", 0)]
+
+    def test_no_more_that_died_once_come_together_than_so_many(self, store: QueueStore) -> None:
+        queue = store.open()[EVENTS]
+        messages = some_messages(2 * SUSPECTS_TOGETHER)
+        queue.send(messages)
+        queue.claim(limit=len(messages))
+        store.let_time_pass(AGES)
+
+        claims = [queue.claim(limit=limit) for limit in (len(messages), SUSPECTS_TOGETHER - 1, len(messages))]
+
+        assert [len(claim) for claim in claims] == [SUSPECTS_TOGETHER, SUSPECTS_TOGETHER - 1, 1]
+        assert sorted(send_ids([claim for part in claims for claim in part])) == sorted(m.send_id for m in messages)
+
+    def test_messages_that_died_more_often_are_claimed_alone(self, store: QueueStore) -> None:
+        queue = store.open()[EVENTS]
+        queue.send(some_messages(3))
+        for _ in range(2):
+            queue.claim()
+            store.let_time_pass(AGES)
+        queue.send([a_message("fresh 1"), a_message("fresh 2")])
+
         claims = [queue.claim() for _ in range(4)]
 
         assert [len(claim) for claim in claims] == [1, 1, 1, 2]
-        assert {claim.message.send_id: claim.deaths for (claim,) in claims[:3]} == {"0:1": 1, "1:1": 1, "2:1": 1}
-        assert [(claim.message.send_id, claim.deaths) for claim in claims[3]] == [("fresh 1", 0), ("fresh 2", 0)]
+        assert {claim.message.send_id: claim.deaths for (claim,) in claims[:3]} == {"0:1": 2, "1:1": 2, "2:1": 2}
+
+    def test_messages_that_died_once_come_before_those_that_died_more_often(self, store: QueueStore) -> None:
+        queue = store.open()[EVENTS]
+        queue.send([a_message("often")])
+        queue.claim()
+        store.let_time_pass(AGES)
+        queue.send(some_messages(2))
+        queue.claim()
+        queue.claim()
+        store.let_time_pass(AGES)
+
+        once, often = queue.claim(), queue.claim()
+
+        assert [(claim.message.send_id, claim.deaths) for claim in once] == [("0:1", 1), ("1:1", 1)]
+        assert [(claim.message.send_id, claim.deaths) for claim in often] == [("often", 2)]
 
     def test_every_death_is_counted(self, store: QueueStore) -> None:
         queue = store.open()[EVENTS]

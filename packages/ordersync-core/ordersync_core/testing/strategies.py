@@ -326,7 +326,7 @@ def source_records(
     raws: st.SearchStrategy[Mapping[str, Any]] | None = None,
 ) -> st.SearchStrategy[SourceRecord]:
     return st.builds(
-        SourceRecord,
+        SourceRecord.of,
         key=_or(keys, names()),
         version=_or(versions, source_versions()),
         raw=_or(raws, json_objects()),

@@ -71,6 +71,16 @@ class Replay:
 
 
 @frozen(kw_only=True)
+class ReplayBatch:
+    """The next part of a replay, up to `last_number`; `replay_id` sets its deliveries apart from those of others."""
+
+    replay_id: UUID
+    webhook_id: UUID
+    after_number: int
+    last_number: int
+
+
+@frozen(kw_only=True)
 class FanOut:
     """The `events` messages of one administration."""
 

@@ -103,19 +103,17 @@ class DeliveryRepository(Protocol):
 class EventLog(Protocol):
     """The numbered outbox rows, as far as webhooks need them."""
 
-    def events(self, ids: Sequence[UUID]) -> list[Event]:
-        """By number; an id without a numbered row is left out."""
-        ...
-
     def last_number(self) -> int:
         """The last number given; 0 before the first."""
         ...
 
-    def events_after(self, number: int, limit: int) -> list[Event]:
-        """The first ones with a higher number, by number."""
+    def handled_after(self, number: int, limit: int) -> list[Event]:
+        """The first ones with a higher number for which no ticket is owed any more, by number."""
         ...
 
-    def handled(self, ids: Sequence[UUID], at: datetime) -> None: ...
+    def handled(self, ids: Sequence[UUID], at: datetime) -> list[Event]:
+        """No further ticket is owed for them. Answers them by number; an id without a numbered row is left out."""
+        ...
 
 
 class WebhooksUnitOfWork(UnitOfWork, Protocol):
@@ -144,6 +142,10 @@ class WebhookQueries(Queries, Protocol):
 
     def waiting(self, delivery_ids: Sequence[UUID]) -> Mapping[UUID, tuple[Delivery, Webhook]]:
         """Those of these deliveries that wait, with their webhooks."""
+        ...
+
+    def owed_deliveries(self, now: datetime, *, window: int) -> list[Delivery]:
+        """As `DeliveryRepository.owed`, without a transaction that others would wait for."""
         ...
 
     def bodies(self, event_ids: Sequence[UUID]) -> Mapping[UUID, EventBody]:

@@ -1,4 +1,4 @@
-"""Twelve bugs of the kind that only shows when something goes wrong, each a patch of the running code."""
+"""Eighteen bugs of the kind that only shows when something goes wrong, each a patch of the running code."""
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -24,9 +24,13 @@ from ordersync_core.testing.memory.flows import MemoryRawRepository
 from ordersync_core.testing.memory.leases import LEASES, LeaseRow, MemoryLeaseRepository
 from ordersync_core.testing.memory.outbox import NUMBERS, OUTBOX, MemoryOutboxRepository
 from ordersync_core.testing.memory.unit_of_work import MemoryUnitOfWork
+from ordersync_core.testing.memory.webhooks import MemoryDeliveryRepository
 from ordersync_core.testing.memory_queue import MemoryQueue
+from ordersync_core.testing.simulation import shells
+from ordersync_core.webhooks.handlers import attempts
 from ordersync_core.webhooks.handlers.again import resubmit_delivery
-from ordersync_core.webhooks.outcome import after_attempt
+from ordersync_core.webhooks.model import DeliveryState
+from ordersync_core.webhooks.outcome import after_attempt, probes_at
 
 
 @contextmanager
@@ -176,7 +180,7 @@ def raw_rows_saved_never_applied() -> Iterator[None]:
         with ports["uows"]() as uow:
             uow.leases.hold(run.lease)
             raw = _raw(uow, run)
-            known = raw.known([record.key for record in batch.records])
+            known = raw.stored([record.key for record in batch.records]).known
             raw.save([_unapplied(record) for record in batch.records if record.key not in known])
             if batch.cursor is not None:
                 raw.save_cursor(batch.cursor)
@@ -211,6 +215,61 @@ def resubmit_swallowed() -> Iterator[None]:
     with ExitStack() as patches:
         for handler in (owe_events_again, resubmit_delivery, resubmit_run):
             patches.enter_context(replaced(handler, _nothing))
+        yield
+
+
+@contextmanager
+def held_back_is_sent() -> Iterator[None]:
+    """A ticket that lies in the queue is sent, although its delivery waits behind a breaker by now."""
+    with patch.object(attempts, "_hold_back", lambda uow, doubtful: set()):
+        yield
+
+
+@contextmanager
+def everybody_probes() -> Iterator[None]:
+    """An open breaker holds nobody back."""
+    with held_back_is_sent(), patch.object(MemoryDeliveryRepository, "hold_back", lambda self, webhook_id, besides: 0):
+        yield
+
+
+@contextmanager
+def takes_over_at_once() -> Iterator[None]:
+    """Who becomes the probe because the one before it died does not wait for the receiver to recover."""
+    with replaced(probes_at, lambda delivery, *, failed_at, delays: failed_at):
+        yield
+
+
+@contextmanager
+def all_let_in_at_once() -> Iterator[None]:
+    let_in = MemoryDeliveryRepository.let_in
+
+    def all_of_them(self: MemoryDeliveryRepository, webhook_id: UUID, at: Any, *, limit: int) -> int:
+        return let_in(self, webhook_id, at, limit=1_000)
+
+    with patch.object(MemoryDeliveryRepository, "let_in", all_of_them):
+        yield
+
+
+@contextmanager
+def retries_pulled_forward() -> Iterator[None]:
+    """A breaker that closes lets in those too that have a moment of their own."""
+
+    def whoever_waits(self: MemoryDeliveryRepository, webhook_id: UUID, at: Any, *, limit: int) -> int:
+        return self._change(
+            webhook_id,
+            lambda d: d.state is DeliveryState.WAITING and d.tickets == 0,
+            lambda d: evolve(d, ticket_at=at),
+            limit=limit,
+        )
+
+    with patch.object(MemoryDeliveryRepository, "let_in", whoever_waits):
+        yield
+
+
+@contextmanager
+def nothing_given_back() -> Iterator[None]:
+    """Who is asked to end goes with its messages in hand."""
+    with patch.object(shells, "_give_back", lambda queue, claims: None):
         yield
 
 

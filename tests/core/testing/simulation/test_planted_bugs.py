@@ -24,6 +24,12 @@ BUGS: dict[Callable[[], AbstractContextManager[None]], set[str]] = {
     planted.raw_rows_saved_never_applied: {"P1"},
     planted.two_claimers_of_one_row: {"P7"},
     planted.resubmit_swallowed: {"P1", "P7"},
+    planted.held_back_is_sent: {"P6"},
+    planted.everybody_probes: {"P6"},
+    planted.takes_over_at_once: {"P6"},
+    planted.all_let_in_at_once: {"P6"},
+    planted.retries_pulled_forward: {"P6"},
+    planted.nothing_given_back: {"P12"},
 }
 """The promises that may be named for each."""
 

@@ -79,7 +79,10 @@ def test_the_command_that_is_printed_repeats_the_failure(capsys: pytest.CaptureF
 
 def test_many_seeds_end_with_one_line_and_the_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--seeds", "3", "--processes", "1"]) == 0
-    assert capsys.readouterr().out.startswith("3 seeds, 0 broken, ")
+    summary = capsys.readouterr().out
+    assert summary.startswith("3 seeds, 0 broken, ")
+    stopped = sum(run_seed(seed).stopped for seed in range(3))
+    assert summary.endswith(f", {stopped} ended in good order when asked to\n")
     assert main(["--seeds", "40", "--processes", "1", "--scenario", OWN]) == 1
     assert "again: python -m ordersync_core.testing.simulation --seed " in capsys.readouterr().out
 

@@ -1,9 +1,10 @@
 """The stand-ins are no kinder than the real parts: what dies is undone, what is locked blocks, what sleeps loses its
 lease."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Protocol
+from uuid import UUID
 
 import pytest
 
@@ -17,11 +18,15 @@ from ordersync_core.messaging.queue import Message, Queues
 from ordersync_core.testing.contracts.databases import context
 from ordersync_core.testing.contracts.examples import an_item
 from ordersync_core.testing.memory.items import ITEMS
+from ordersync_core.testing.memory.wake import WAKE
+from ordersync_core.testing.simulation import shells
 from ordersync_core.testing.simulation.faults import ANYWHERE, Fault, Kind
 from ordersync_core.testing.simulation.invariants import Broken
 from ordersync_core.testing.simulation.process import Process
 from ordersync_core.testing.simulation.runs import run_seed
+from ordersync_core.testing.simulation.whole import whole_system
 from ordersync_core.testing.simulation.world import World
+from ordersync_core.webhooks.ports import WebhookRequest, WebhookResponse, WebhookSender
 
 FOREVER = timedelta(days=1)
 
@@ -225,6 +230,120 @@ def test_what_goes_wrong_in_one_strand_is_an_error_of_the_run() -> None:
     process.start("breaks", breaks)
     with pytest.raises(Broken):
         run(world)
+
+
+def test_with_one_writer_a_newcomer_may_come_first() -> None:
+    """SQLite does not queue those who wait."""
+
+    def order(seed: int) -> list[str]:
+        world, served = World(seed), list[str]()
+
+        def writer(name: str, begins: float, lasts: float) -> Callable[[], None]:
+            def work() -> None:
+                world.scheduler.sleep(timedelta(seconds=begins))
+                world.databases.locks.acquire(name, "the one writer")
+                served.append(name)
+                world.scheduler.sleep(timedelta(seconds=lasts))
+                world.databases.locks.release_all(name)
+
+            return work
+
+        for name, begins, lasts in (("first", 0.0, 1.0), ("waits", 0.1, 0.1), ("newcomer", 0.99, 0.1)):
+            world.scheduler.start(name, writer(name, begins, lasts))
+        run(world)
+        return served
+
+    one_writer = [seed for seed in range(40) if World(seed).databases.admin.one_writer]
+    assert {tuple(order(seed)) for seed in one_writer} == {
+        ("first", "waits", "newcomer"),
+        ("first", "newcomer", "waits"),
+    }
+    row_locks = [seed for seed in range(40) if seed not in one_writer]
+    assert {tuple(order(seed)) for seed in row_locks} == {("first", "waits", "newcomer")}
+
+
+def test_a_hint_carries_the_clock_of_its_process() -> None:
+    world = a_world()
+    process = world.process("writer")
+    process.skew = timedelta(minutes=5)
+    process.start("writes", put(process, "A"))
+    run(world)
+    (woken_for,) = world.databases.admin.rows(WAKE).values()
+    assert woken_for > world.scheduler.now + timedelta(minutes=4)
+    assert world.is_anybody_due(process)
+    assert not world.is_anybody_due(world.process("other"))
+
+
+@pytest.mark.parametrize(
+    ("point", "who"),
+    [
+        ("after events.claim", "functions"),
+        ("before webhooks.send", "functions"),
+        ("after webhooks.claim", "functions"),
+        ("before sender.send", "functions"),
+        ("before deliveries.save", "functions"),
+        ("after source.pages", "job"),
+        ("before items.save", ""),
+    ],
+)
+def test_who_is_asked_to_end_does_so_in_good_order_and_another_one_goes_on(point: str, who: str) -> None:
+    world = World(3, (Fault(Kind.STOP, point, 2),))
+    try:
+        whole_system(world)
+    finally:
+        world.end()
+    ((_, process, _),) = world.met
+    assert process.startswith(who)
+    assert world.stopped == 1
+
+
+def test_who_is_asked_to_end_and_keeps_a_message_breaks_a_promise() -> None:
+    world = a_world()
+    world.queues["events"].send([Message(send_id="1", body=b"{}", group="alpha")])
+
+    def consume(process: Process) -> None:
+        process.application.resolve(Queues)["events"].claim()
+        process.stopping = True
+
+    world.keep_running("consumer", consume)
+    with pytest.raises(Broken) as broken:
+        run(world)
+    assert broken.value.promise == "P12"
+
+
+def test_sends_under_way_get_a_grace_and_one_that_outlasts_it_is_cut_off() -> None:
+    world, done = a_world(), list[Sequence[WebhookResponse]]()
+
+    class Sender:
+        async def send(self, request: WebhookRequest) -> WebhookResponse:
+            began = world.scheduler.now
+            world.scheduler.sleep(timedelta(seconds=float(request.body)))
+            return WebhookResponse(request=request, started_at=began, ended_at=world.scheduler.now, status=200)
+
+    world.provide(WebhookSender, Sender())
+    process, began = world.process("functions"), world.scheduler.now
+    requests = [a_request(seconds) for seconds in (0.5, 4.0, 15.0)]
+    process.start("delivers", lambda: done.append(shells._send(process, requests)))
+
+    def stop() -> None:
+        world.scheduler.sleep(timedelta(seconds=1))
+        process.stopping = True
+
+    world.scheduler.start("stops it", stop)
+    run(world)
+    assert [response.request for response in done[0]] == requests[:2]
+    assert timedelta(seconds=6) < world.scheduler.now - began < timedelta(seconds=7)
+
+
+def a_request(seconds: float) -> WebhookRequest:
+    return WebhookRequest(
+        delivery_id=UUID(int=1),
+        webhook_id=UUID(int=2),
+        attempt=1,
+        url="https://here.example/hook",
+        headers={},
+        body=str(seconds).encode(),
+    )
 
 
 def test_an_embedder_brings_ports_of_their_own() -> None:

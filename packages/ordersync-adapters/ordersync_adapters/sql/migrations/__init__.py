@@ -57,14 +57,26 @@ def _run(connection: Connection, folder: Path) -> None:
         environment.run_migrations()
 
 
+def later_release(revision: str | None, folder: Path) -> str | None:
+    """The sentence that says that a later release has made this revision; None when it is one of `folder`, or none."""
+    if revision is None or revision in _revisions(folder):
+        return None
+    return f"the database is at revision {revision}, which a later release has made: use that release"
+
+
 def _check_known(connection: Connection, folder: Path) -> None:
-    revision = _revision(connection)
-    if revision is not None and revision not in {script.revision for script in _scripts(folder).walk_revisions()}:
-        raise Conflict(f"the database is at revision {revision}, which a later release has made: use that release")
+    later = later_release(_revision(connection), folder)
+    if later is not None:
+        raise Conflict(later)
 
 
 def _revision(connection: Connection) -> str | None:
     return MigrationContext.configure(connection).get_current_revision()
+
+
+@cache
+def _revisions(folder: Path) -> frozenset[str]:
+    return frozenset(script.revision for script in _scripts(folder).walk_revisions())
 
 
 @cache

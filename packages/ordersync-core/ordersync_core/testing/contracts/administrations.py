@@ -162,6 +162,21 @@ class WakeContract(DatabasesContract):
         assert sorted(taken) == sorted(codes)
 
 
+class OverlappingWakeContract(DatabasesContract):
+    """For databases in which transactions overlap."""
+
+    def test_what_another_takes_is_passed_over(self, databases: Databases) -> None:
+        wake(databases, acme=NOON, bolt=NOON)
+
+        with open_admin(databases) as one, open_admin(databases) as other:
+            assert sorted(one.wake.take_due(NOON)) == ["acme", "bolt"]
+            wake(databases, cobalt=NOON)
+            assert other.wake.take_due(NOON) == ["cobalt"]
+            other.commit()
+
+        assert sorted(take_due(databases, NOON)) == ["acme", "bolt"]
+
+
 class TenantDatabasesContract(DatabasesContract):
     """A subclass also gives `tenants`: what made the tenants of `databases`."""
 

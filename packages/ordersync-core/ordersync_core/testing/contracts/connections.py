@@ -17,7 +17,17 @@ from ordersync_core.testing.contracts.databases import (
     retried,
     together,
 )
-from ordersync_core.testing.contracts.examples import MINUTE, NOON, a_connection, an_authorisation_state, new_id
+from ordersync_core.testing.contracts.examples import (
+    CONNECTOR,
+    ENTITY,
+    MINUTE,
+    NOON,
+    a_connection,
+    a_flow,
+    a_record,
+    an_authorisation_state,
+    new_id,
+)
 
 
 class ConnectionsContract(DatabasesContract):
@@ -82,6 +92,38 @@ class ConnectionsContract(DatabasesContract):
             uow.commit()
 
         assert list(queries(databases).connections()) == [other]
+
+    def test_a_deleted_connection_takes_along_what_was_read_over_it(self, databases: Databases) -> None:
+        connection, other = a_connection(), a_connection()
+        add(databases, connection, other)
+        with open_tenant(databases) as uow:
+            for kept in (connection, other):
+                for entity in (ENTITY, "customer"):
+                    raw = uow.raw(CONNECTOR, kept.id, entity)
+                    raw.save([a_record("K"), a_record("L")])
+                    raw.save_tombstones({"M": 7})
+                    raw.save_cursor({"timestamp": 7})
+            uow.commit()
+        with open_tenant(databases) as uow:
+            uow.connections.delete(connection.id)
+            uow.commit()
+
+        with open_tenant(databases) as uow:
+            for entity in (ENTITY, "customer"):
+                gone, kept = uow.raw(CONNECTOR, connection.id, entity), uow.raw(CONNECTOR, other.id, entity)
+                assert (gone.count(), gone.tombstones(["M"]), gone.cursor()) == ((0, 0), {}, None)
+                assert (kept.count(), kept.tombstones(["M"]), kept.cursor()) == ((2, 0), {"M": 7}, {"timestamp": 7})
+
+    def test_the_flows_of_a_connection(self, databases: Databases) -> None:
+        flow, connection = a_flow(), a_connection()
+        add(databases, connection)
+        with open_tenant(databases) as uow:
+            uow.flows.save(flow)
+            uow.commit()
+
+        with open_tenant(databases) as uow:
+            assert list(uow.connections.flows_of(flow.source.connection_id)) == [flow.kind.value]
+            assert list(uow.connections.flows_of(connection.id)) == []
 
     def test_no_update_is_lost(self, databases: Databases) -> None:
         connection = a_connection(settings={"count": 0})

@@ -7,6 +7,7 @@ from uuid import UUID
 from attrs import evolve
 
 from ordersync_core.flows.model import Counts, Flow, FlowKind, Guard, KnownRecord, Quarantined, RawRecord, Step
+from ordersync_core.kernel.canonical import spelling
 from ordersync_core.kernel.paging import PageRequest
 from ordersync_core.kernel.unit_of_work import Databases
 from ordersync_core.testing.contracts.databases import (
@@ -101,6 +102,21 @@ class FlowsContract(DatabasesContract):
         save_executions(databases, later)
 
         assert queries(databases).execution(execution.run_id) == later
+
+    def test_no_count_of_an_execution_is_lost(self, databases: Databases) -> None:
+        execution = an_execution()
+        save_executions(databases, execution)
+
+        def count() -> None:
+            with open_tenant(databases) as uow:
+                kept = uow.executions.find(execution.run_id)
+                hesitate()
+                uow.executions.save(kept.add(Counts(read=1)))
+                uow.commit()
+
+        together(*[lambda: retried(count)] * 6)
+
+        assert queries(databases).execution(execution.run_id).counts == Counts(read=6)
 
     def test_executions_are_listed_the_newest_first(self, databases: Databases) -> None:
         falling = sorted((new_id() for _ in range(7)), reverse=True)
@@ -202,8 +218,9 @@ class RawRecordsContract(DatabasesContract):
         with open_tenant(databases) as uow:
             raw = uow.raw(CONNECTOR, place, ENTITY)
             assert raw.unapplied(1, 10) == [record, without]
-            assert raw.known(["K-2", "K-1", "never there"]) == {"K-1": record.known, "K-2": without.known}
-            assert raw.known([]) == {}
+            assert raw.stored(["K-2", "K-1", "never there"]).known == {"K-1": record.known, "K-2": without.known}
+            assert raw.stored([]).known == {}
+            assert raw.stored(["K-1", "never there"]).spelled == {"K-1": spelling(strange)}
 
     def test_everything_known_comes_back(self, databases: Databases) -> None:
         place = new_id()
@@ -233,7 +250,7 @@ class RawRecordsContract(DatabasesContract):
     def test_marking_leaves_the_raw_record_as_it_is(self, databases: Databases) -> None:
         place = new_id()
         save(databases, place, a_record("K", raw={"v": 1}), a_record("L"))
-        known = evolve(a_record("K").known, code="C", applied_hash="old", applied_version=1, quarantined=True)
+        known = a_record("K").known._replace(code="C", applied_hash="old", applied_version=1, quarantined=True)
         with open_tenant(databases) as uow:
             uow.raw(CONNECTOR, place, ENTITY).mark([known, a_record("never there").known])
             uow.raw(CONNECTOR, place, ENTITY).mark([])
@@ -257,7 +274,7 @@ class RawRecordsContract(DatabasesContract):
         with open_tenant(databases) as uow:
             raw = uow.raw(CONNECTOR, place, ENTITY)
             assert raw.unapplied(1, 1_000) == records[200:]
-            assert len(raw.known([record.known.key for record in records])) == 300
+            assert len(raw.stored([record.known.key for record in records]).known) == 300
 
     def test_the_versions_of_tombstones_are_kept(self, databases: Databases) -> None:
         """Whether or not there is a record; each place has its own."""
@@ -375,7 +392,7 @@ class RawRecordsContract(DatabasesContract):
             uow.commit()
 
         with open_tenant(databases) as uow:
-            assert list(uow.raw(CONNECTOR, place, ENTITY).known(list("ABC"))) == ["B"]
+            assert list(uow.raw(CONNECTOR, place, ENTITY).stored(list("ABC")).known) == ["B"]
 
     def test_a_record_can_be_built_anew(self, databases: Databases) -> None:
         place = new_id()
@@ -502,7 +519,7 @@ class RawRecordsContract(DatabasesContract):
 
     def known(self, databases: Databases, place: UUID, key: str) -> KnownRecord:
         with open_tenant(databases) as uow:
-            record: KnownRecord = uow.raw(CONNECTOR, place, ENTITY).known([key])[key]
+            record: KnownRecord = uow.raw(CONNECTOR, place, ENTITY).stored([key]).known[key]
             return record
 
     def save_tombstones(self, databases: Databases, place: UUID, versions: dict[str, int]) -> None:

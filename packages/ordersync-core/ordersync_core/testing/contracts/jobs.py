@@ -187,6 +187,17 @@ class JobsContract(DatabasesContract):
         assert databases.admin_queries().run(ALPHA, run.id) == evolve(run, tickets=1, ticket_at=NOON + 5 * MINUTE)
         assert owed(databases, NOON) == set()
 
+    def test_stuck_is_what_many_tickets_have_not_ended(self, databases: Databases) -> None:
+        """Whenever it owes the next one: however many others owe theirs sooner, they hide none."""
+        late, soon = (a_run(tickets=n, ticket_at=NOON + m * MINUTE) for n, m in ((3, 30), (4, 5)))
+        ended = evolve(a_run(tickets=5).succeed({}, at=NOON), tickets=5)
+        add(databases, late, ended, *(a_run(tickets=2) for _ in range(10)), soon)
+
+        with open_admin(databases) as uow:
+            assert uow.runs.stuck(3, 10) == [soon, late]
+            assert uow.runs.stuck(3, 1) == [soon]
+            assert uow.runs.stuck(5, 10) == []
+
     def test_a_ticket_for_a_run_that_moved_on_notes_nothing(self, databases: Databases) -> None:
         later, ended = a_run(ticket_at=NOON + MINUTE), a_run().fail("no", at=NOON)
         add(databases, later, ended)

@@ -61,12 +61,14 @@ class OutboxContract(DatabasesContract):
 
     def test_a_numbered_row_holds_its_finished_body(self, databases: Databases) -> None:
         put_items(databases, "A")
+        (fact,) = told(databases)
         (row,) = number(databases, ticket_at=NOON + MINUTE)
 
         assert row.body is not None
         body = orjson.loads(row.body)
         assert (body["sequence"], body["id"], body["administration"]) == (1, str(row.id), ALPHA)
-        assert body["data"]["item"] == row.after
+        assert body["data"]["item"] == fact.after
+        assert (row.before, row.after) == ({}, None)
         assert (row.ticket_at, row.tickets, row.handled_at) == (NOON + MINUTE, 1, None)
 
     def test_the_oldest_rows_come_first(self, databases: Databases) -> None:
@@ -85,7 +87,8 @@ class OutboxContract(DatabasesContract):
         survivor, other = number(databases)
 
         assert (survivor.id, survivor.number, survivor.key) == (first.id, 1, "A")
-        assert (survivor.event_type, survivor.after) == ("item.created", second.after)
+        assert survivor.body is not None
+        assert (survivor.event_type, orjson.loads(survivor.body)["data"]["item"]) == ("item.created", second.after)
         assert (survivor.correlation_id, survivor.order) == ("second", first.order)
         assert (other.number, other.key) == (2, "B")
         assert numbered(databases, [second.id]) == []
@@ -172,6 +175,7 @@ class OutboxContract(DatabasesContract):
         assert unfinished(databases) == 0
         rows = number(databases)
         assert unfinished(databases) == 3
+        assert unfinished(databases, limit=2) == 2
 
         handle(databases, rows[0].id, rows[2].id)
 
@@ -288,15 +292,16 @@ class OutboxContract(DatabasesContract):
 
         with open_tenant(databases) as uow:
             log = uow.event_log
-            events = log.events([rows[2].id, waiting.id, rows[0].id, new_id()])
-            assert [(event.id, event.number, event.type) for event in events] == [
+            handled = log.handled([rows[2].id, waiting.id, rows[0].id, new_id()], NOON)
+            assert [(event.id, event.number, event.type) for event in handled] == [
                 (rows[0].id, 1, "item.created"),
                 (rows[2].id, 3, "item.created"),
             ]
-            assert log.events([]) == []
-            assert [event.number for event in log.events_after(1, 10)] == [2, 3]
-            assert [event.number for event in log.events_after(0, 2)] == [1, 2]
-            assert log.events_after(3, 10) == []
+            assert log.handled([], NOON) == []
+            assert [event.number for event in log.handled_after(0, 10)] == [1, 3]
+            assert [event.number for event in log.handled_after(1, 10)] == [3]
+            assert [event.number for event in log.handled_after(0, 1)] == [1]
+            assert log.handled_after(3, 10) == []
             assert log.last_number() == 3
 
     def test_the_event_log_gives_the_bodies(self, databases: Databases) -> None:
@@ -401,9 +406,9 @@ class LateCommitContract(DatabasesContract):
         assert [event["sequence"] for event in all_rows(queries(databases).events, limit=1)] == [1, 2]
 
 
-def unfinished(databases: Databases) -> int:
+def unfinished(databases: Databases, limit: int = 1_000) -> int:
     with open_tenant(databases) as uow:
-        count: int = uow.outbox.unfinished()
+        count: int = uow.outbox.unfinished(limit)
         return count
 
 

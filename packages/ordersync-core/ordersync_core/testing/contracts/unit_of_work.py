@@ -3,12 +3,14 @@
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from typing import Any
+from uuid import UUID
 
 import pytest
 
 from ordersync_core.flows.model import FlowKind
 from ordersync_core.items.model import Item, ItemCode, delete, put
-from ordersync_core.kernel.errors import ChangedMeanwhile, OrderSyncError
+from ordersync_core.kernel.errors import ChangedMeanwhile, InvalidInput, OrderSyncError
 from ordersync_core.kernel.notification import Effect
 from ordersync_core.kernel.paging import PageRequest
 from ordersync_core.kernel.unit_of_work import Databases
@@ -183,6 +185,7 @@ class UnitOfWorkContract(DatabasesContract):
         assert latest.before == {"stocks": [{"warehouse": "main", "quantity": "1"}]}
         assert latest.after == {"stocks": [{"warehouse": "main", "quantity": "2"}]}
         assert (first.effect, first.before, first.after["code"]) == (Effect.CREATE, {}, "A")
+        assert [first.id, latest.id] == [row.id for row in told(databases)]
 
     def test_a_deletion_tells_what_was(self, databases: Databases) -> None:
         put_items(databases, "A")
@@ -211,6 +214,43 @@ class UnitOfWorkContract(DatabasesContract):
             uow.commit()
 
         assert told(databases) == []
+
+    # lists
+
+    def test_a_position_of_another_list_is_refused(self, databases: Databases) -> None:
+        """Whether the list is empty or not."""
+        webhook = a_webhook()
+        self.refuse_positions(databases, webhook.id)
+        put_items(databases, "A")
+        number(databases)
+        with open_tenant(databases) as uow:
+            uow.webhooks.add(webhook)
+            uow.deliveries.add([a_delivery(webhook)])
+            uow.quarantine.save(FlowKind.ITEM, [a_quarantined("K")])
+            uow.executions.save(an_execution())
+            uow.commit()
+        with open_admin(databases) as uow:
+            uow.runs.add([a_run()])
+            uow.commit()
+        self.refuse_positions(databases, webhook.id)
+
+    def refuse_positions(self, databases: Databases, webhook_id: UUID) -> None:
+        reads, admin = queries(databases), databases.admin_queries()
+        lists: tuple[tuple[Callable[[PageRequest], object], tuple[Any, ...]], ...] = (
+            (reads.items, ("A", "A")),
+            (lambda page: reads.items(page, sort="-updated_at"), ("A", "A")),
+            (reads.events, ("A",)),
+            (reads.audit_entries, (1, "A")),
+            (reads.webhooks, ("A",)),
+            (lambda page: reads.deliveries(webhook_id, page), ("A",)),
+            (lambda page: reads.quarantine(FlowKind.ITEM, page), ("A", "A")),
+            (lambda page: reads.executions(FlowKind.ITEM, page), ("A", "A")),
+            (lambda page: admin.runs(ALPHA, page), ("A", "A")),
+        )
+        for read, after in lists:
+            for position in (after, (), (1, 2, 3)):
+                with pytest.raises(InvalidInput, match="cursor"):
+                    read(PageRequest(after=position))
 
     # several at once
 

@@ -560,5 +560,8 @@ def note(databases: Databases, *tickets: Ticketed) -> None:
 
 
 def owed(databases: Databases, now: datetime, *, window: int = 100) -> list[tuple[UUID, int]]:
+    """As a transaction sees it, and as it is read without one."""
     with open_tenant(databases) as uow:
-        return [(delivery.webhook_id, delivery.position) for delivery in uow.deliveries.owed(now, window=window)]
+        owed = uow.deliveries.owed(now, window=window)
+    assert queries(databases).owed_deliveries(now, window=window) == owed
+    return [(delivery.webhook_id, delivery.position) for delivery in owed]

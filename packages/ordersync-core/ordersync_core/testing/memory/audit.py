@@ -1,8 +1,7 @@
-from typing import Any
+from datetime import datetime
 from uuid import UUID
 
 from ordersync_core.audit.model import AuditEntry
-from ordersync_core.kernel.moments import rfc3339
 from ordersync_core.kernel.paging import Page, PageRequest
 from ordersync_core.testing.memory.pages import page_of
 from ordersync_core.testing.memory.transaction import MemoryDatabase, Table
@@ -22,8 +21,4 @@ class MemoryAuditQueries:
             for entry in self._database.rows(AUDIT).values()
             if entity_type in (None, entry.entity_type) and key in (None, entry.key)
         ]
-        return page_of(wanted, page, _position, descending=True)
-
-
-def _position(entry: AuditEntry) -> tuple[Any, ...]:
-    return (rfc3339(entry.at), str(entry.id))
+        return page_of(wanted, page, lambda entry: (entry.at, entry.id), datetime.fromisoformat, UUID, descending=True)

@@ -4,6 +4,7 @@ from uuid import UUID
 from attrs import evolve
 
 from ordersync_core.connections.model import AuthorisationState, Connection
+from ordersync_core.testing.memory.flows import CURSORS, FLOWS, tables_of
 from ordersync_core.testing.memory.transaction import MemoryDatabase, Reader, Table, Transaction, json_copy
 
 CONNECTIONS = Table[UUID, Connection]("connections")
@@ -26,7 +27,17 @@ class MemoryConnectionRepository:
     def save(self, connection: Connection) -> None:
         self._transaction.replace(CONNECTIONS, connection.id, _stored(connection))
 
+    def flows_of(self, id: UUID) -> Sequence[str]:
+        flows = self._transaction.rows(FLOWS).values()
+        return [flow.kind.value for flow in flows if flow.source.connection_id == id]
+
     def delete(self, id: UUID) -> None:
+        for place in self._transaction.rows(CURSORS):
+            if place[0] == id:
+                self._transaction.delete(CURSORS, place)
+        for table in tables_of(self._transaction, id):
+            for key in sorted(self._transaction.rows(table)):
+                self._transaction.delete(table, key)
         self._transaction.delete(CONNECTIONS, id)
 
 

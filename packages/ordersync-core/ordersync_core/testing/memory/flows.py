@@ -1,12 +1,13 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from attrs import evolve
 
-from ordersync_core.flows.model import Execution, Flow, FlowKind, KnownRecord, Quarantined, RawRecord
-from ordersync_core.kernel.moments import rfc3339
+from ordersync_core.flows.model import Execution, Flow, FlowKind, KnownRecord, Quarantined, RawRecord, Stored
+from ordersync_core.kernel.canonical import spelling
 from ordersync_core.kernel.paging import Page, PageRequest
 from ordersync_core.testing.memory.outbox import OUTBOX
 from ordersync_core.testing.memory.pages import page_of
@@ -34,7 +35,7 @@ class MemoryExecutionRepository:
         self._transaction = transaction
 
     def find(self, run_id: UUID) -> Execution | None:
-        return self._transaction.row(EXECUTIONS, run_id)
+        return self._transaction.find(EXECUTIONS, run_id)
 
     def save(self, execution: Execution) -> None:
         kept = evolve(execution, cursor=json_copy(execution.cursor))
@@ -57,9 +58,13 @@ class MemoryRawRepository:
         else:
             self._transaction.save(CURSORS, self._place, json_copy(cursor))
 
-    def known(self, keys: Sequence[str]) -> Mapping[str, KnownRecord]:
-        found = [self._transaction.row(self._table, key) for key in keys]
-        return {record.known.key: record.known for record in found if record is not None}
+    def stored(self, keys: Sequence[str]) -> Stored:
+        rows = [self._transaction.row(self._table, key) for key in keys]
+        found = {_key(record): record for record in rows if record is not None}
+        return Stored(
+            known={key: record.known for key, record in found.items()},
+            spelled={key: spelling(record.raw) for key, record in found.items()},
+        )
 
     def save(self, records: Sequence[RawRecord]) -> None:
         for record in sorted(records, key=_key):
@@ -98,7 +103,7 @@ class MemoryRawRepository:
             self._transaction.update(
                 self._table,
                 key,
-                lambda kept: None if kept.known.dropped else evolve(kept, known=evolve(kept.known, dropped=True)),
+                lambda kept: None if kept.known.dropped else evolve(kept, known=kept.known._replace(dropped=True)),
             )
             for key in sorted(set(keys))
         )
@@ -119,7 +124,7 @@ class MemoryRawRepository:
                 self._table,
                 key,
                 lambda kept: evolve(
-                    kept, known=evolve(kept.known, applied_hash=None, applied_version=None, quarantined=False)
+                    kept, known=kept.known._replace(applied_hash=None, applied_version=None, quarantined=False)
                 ),
             )
             for key in sorted(set(keys))
@@ -184,11 +189,13 @@ class MemoryFlowQueries:
 
     def quarantine(self, kind: FlowKind, page: PageRequest) -> Page[Quarantined]:
         entries = [entry for (of, _), entry in self._database.rows(QUARANTINE).items() if of is kind]
-        return page_of(entries, page, lambda entry: (entry.key,))
+        return page_of(entries, page, lambda entry: (entry.key,), str)
 
     def executions(self, kind: FlowKind, page: PageRequest) -> Page[Execution]:
         executions = [e for e in self._database.rows(EXECUTIONS).values() if e.kind is kind]
-        return page_of(executions, page, lambda e: (rfc3339(e.started_at), str(e.run_id)), descending=True)
+        return page_of(
+            executions, page, lambda e: (e.started_at, e.run_id), datetime.fromisoformat, UUID, descending=True
+        )
 
     def execution(self, run_id: UUID) -> Execution | None:
         return self._database.row(EXECUTIONS, run_id)
@@ -205,6 +212,11 @@ def raw_records(connector: str, connection_id: UUID, entity: str) -> Table[str, 
 
 def tombstones(connector: str, connection_id: UUID, entity: str) -> Table[str, int]:
     return Table(f"{connector}.tombstones of {connection_id}: {entity}")
+
+
+def tables_of(transaction: Transaction, connection_id: UUID) -> list[Table[str, Any]]:
+    """Those with what was read over the connection."""
+    return [Table(name) for name in transaction.tables() if f" of {connection_id}: " in name]
 
 
 def _key(record: RawRecord) -> str:

@@ -7,7 +7,6 @@ from attrs import evolve
 
 from ordersync_core.items.model import Item, ItemCode
 from ordersync_core.kernel.errors import InvalidInput
-from ordersync_core.kernel.moments import rfc3339
 from ordersync_core.kernel.paging import Page, PageRequest
 from ordersync_core.testing.memory.pages import page_of
 from ordersync_core.testing.memory.transaction import MemoryDatabase, Table, Transaction, json_copy
@@ -62,7 +61,8 @@ class MemoryItemQueries:
         position = _POSITIONS.get(sort.removeprefix("-"))
         if position is None:
             raise InvalidInput(f"items cannot be sorted by {sort!r}")
-        return page_of(wanted, page, position, descending=sort.startswith("-"))
+        kinds = (str,) if position is _by_code else (datetime.fromisoformat, str)
+        return page_of(wanted, page, position, *kinds, descending=sort.startswith("-"))
 
     def count_items(self) -> int:
         return len(self._database.rows(ITEMS))
@@ -84,7 +84,7 @@ def _by_code(item: Item) -> tuple[Any, ...]:
 
 
 def _by_update(item: Item) -> tuple[Any, ...]:
-    return (rfc3339(_updated_at(item)), str(item.code))
+    return (_updated_at(item), str(item.code))
 
 
 _POSITIONS = {"code": _by_code, "updated_at": _by_update}

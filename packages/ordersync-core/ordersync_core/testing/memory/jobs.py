@@ -5,8 +5,7 @@ from uuid import UUID
 
 from attrs import evolve
 
-from ordersync_core.jobs.model import JobDefinition, JobRun, RunState
-from ordersync_core.kernel.moments import rfc3339
+from ordersync_core.jobs.model import JobDefinition, JobRun, RunState, UnknownJob
 from ordersync_core.kernel.paging import Page, PageRequest
 from ordersync_core.messaging.tickets import Ticketed
 from ordersync_core.testing.memory.pages import page_of
@@ -40,7 +39,7 @@ class MemoryJobDefinitionRepository:
                 found.append(definition)
         return found
 
-    def move_on(self, definitions: Sequence[JobDefinition]) -> None:
+    def move_on(self, definitions: Sequence[JobDefinition | UnknownJob]) -> None:
         for moved in sorted(definitions, key=lambda definition: definition.id):
             kept = self._transaction.find(DEFINITIONS, moved.id)
             if kept is not None:
@@ -69,9 +68,10 @@ class MemoryJobRunRepository:
         self._transaction.replace(RUNS, run.id, _stored_run(run))
 
     def owed(self, now: datetime, limit: int) -> list[JobRun]:
-        runs = self._transaction.rows(RUNS).values()
-        owed = [(run.ticket_at, run.id, run) for run in runs if not run.state.ended and run.ticket_at is not None]
-        return [run for ticket_at, _, run in sorted(owed, key=lambda entry: entry[:2]) if ticket_at <= now][:limit]
+        return [run for ticket_at, _, run in self._owing() if ticket_at <= now][:limit]
+
+    def stuck(self, tickets: int, limit: int) -> list[JobRun]:
+        return [run for _, _, run in self._owing() if run.tickets >= tickets][:limit]
 
     def ticketed(self, tickets: Sequence[Ticketed]) -> None:
         note_tickets(self._transaction, RUNS, tickets)
@@ -84,6 +84,12 @@ class MemoryJobRunRepository:
             ),
             order=lambda run: (run.created_at, run.id),
         )
+
+    def _owing(self) -> list[tuple[datetime, UUID, JobRun]]:
+        """Those that owe a ticket now or later, by its moment."""
+        runs = self._transaction.rows(RUNS).values()
+        owing = [(run.ticket_at, run.id, run) for run in runs if not run.state.ended and run.ticket_at is not None]
+        return sorted(owing, key=lambda entry: entry[:2])
 
     def _add(self, run: JobRun) -> bool:
         if self._transaction.row(RUNS, run.id) is not None:
@@ -105,7 +111,9 @@ class MemoryJobQueries:
             for run in self._database.rows(RUNS).values()
             if run.administration == administration and state in (None, run.state)
         ]
-        return page_of(wanted, page, lambda run: (rfc3339(run.created_at), str(run.id)), descending=True)
+        return page_of(
+            wanted, page, lambda run: (run.created_at, run.id), datetime.fromisoformat, UUID, descending=True
+        )
 
     def run(self, administration: str, id: UUID) -> JobRun | None:
         run = self._database.row(RUNS, id)

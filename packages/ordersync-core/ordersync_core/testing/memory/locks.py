@@ -16,16 +16,26 @@ BOUND = timedelta(seconds=10)
 
 
 class Locks:
-    """Locks on rows, each held by one transaction until it ends; who waits gets them first come, first served.
+    """Locks on rows, each held by one transaction until it ends.
 
     wait: how a transaction waits for a lock; None: its thread sleeps, at most for `bound`.
     pause: what happens inside a commit, after its rows have got their order and before anybody sees them.
+    in_turn: True: who waits gets them first come, first served. False: whoever looks first has them, a newcomer too,
+        and who waits for each other waits in vain, as on SQLite.
     """
 
-    def __init__(self, wait: Wait | None = None, pause: Pause | None = None, *, bound: timedelta = BOUND) -> None:
+    def __init__(
+        self,
+        wait: Wait | None = None,
+        pause: Pause | None = None,
+        *,
+        bound: timedelta = BOUND,
+        in_turn: bool = True,
+    ) -> None:
         self.pause: Pause = pause or (lambda transaction: None)
         self._wait = wait or self._sleep
         self._bound = bound
+        self._in_turn = in_turn
         self._changed = threading.Condition(threading.RLock())
         self._owners: dict[Hashable, object] = {}
         self._held: dict[object, set[Hashable]] = {}
@@ -38,6 +48,14 @@ class Locks:
         Raises:
             ChangedMeanwhile: whoever holds it waits for `owner`, or it was not given up in time.
         """
+        if self._in_turn:
+            self._queue_for(owner, key)
+        else:
+            self._wait(lambda: self.try_acquire(owner, key))
+        if self._owners.get(key) is not owner:
+            raise ChangedMeanwhile(f"the lock on {key} was not given up in time")
+
+    def _queue_for(self, owner: object, key: Hashable) -> None:
         with self._changed:
             if self.try_acquire(owner, key):
                 return
@@ -51,8 +69,6 @@ class Locks:
             with self._changed:
                 if self._awaited.pop(owner, None) is not None:
                     self._queues[key].remove(owner)
-        if self._owners.get(key) is not owner:
-            raise ChangedMeanwhile(f"the lock on {key} was not given up in time")
 
     def try_acquire(self, owner: object, key: Hashable) -> bool:
         """False when somebody else holds it."""

@@ -35,8 +35,8 @@ class MemoryOutboxRepository:
             raise RuntimeError("the database was not initialised")
         return feed.last_number
 
-    def unfinished(self) -> int:
-        return sum(_is_unfinished(row) for row in self._rows())
+    def unfinished(self, limit: int) -> int:
+        return min(limit, sum(_is_unfinished(row) for row in self._rows()))
 
     def unnumbered(self, limit: int) -> list[OutboxRow]:
         waiting = [row for row in self._rows() if row.number is None and row.absorbed_by is None]
@@ -92,18 +92,18 @@ class MemoryEventLog:
     def __init__(self, transaction: Transaction) -> None:
         self._transaction = transaction
 
-    def events(self, ids: Sequence[UUID]) -> list[Event]:
-        return [_event(row) for row in self._numbered() if row.id in set(ids)]
-
     def last_number(self) -> int:
         feed = self._transaction.row(FEED, THE_FEED)
         return 0 if feed is None else feed.last_number
 
-    def events_after(self, number: int, limit: int) -> list[Event]:
-        return [_event(row) for row in self._numbered() if _number(row) > number][:limit]
+    def handled_after(self, number: int, limit: int) -> list[Event]:
+        later = [row for row in self._numbered() if _number(row) > number]
+        return [_event(row) for row in later if row.handled_at is not None][:limit]
 
-    def handled(self, ids: Sequence[UUID], at: datetime) -> None:
+    def handled(self, ids: Sequence[UUID], at: datetime) -> list[Event]:
         MemoryOutboxRepository(self._transaction).handled(ids, at)
+        wanted = set(ids)
+        return [_event(row) for row in self._numbered() if row.id in wanted]
 
     def _numbered(self) -> list[OutboxRow]:
         return _numbered(self._transaction.rows(OUTBOX).values())
@@ -121,7 +121,7 @@ class MemoryEventQueries:
 
     def events(self, page: PageRequest, *, types: Collection[str] = ()) -> Page[dict[str, Any]]:
         rows = [row for row in self._numbered() if not types or row.event_type in types]
-        found = page_of(rows, page, lambda row: (_number(row),))
+        found = page_of(rows, page, lambda row: (_number(row),), int)
         return Page(rows=[orjson.loads(row.body or b"") for row in found.rows], next=found.next)
 
     def bodies(self, event_ids: Sequence[UUID]) -> Mapping[UUID, EventBody]:

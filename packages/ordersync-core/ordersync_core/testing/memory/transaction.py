@@ -65,6 +65,11 @@ class MemoryDatabase:
         with self._mutex:
             return dict(self._tables[table.name])
 
+    def tables(self) -> set[str]:
+        """The names of those that hold rows, or held some."""
+        with self._mutex:
+            return set(self._tables)
+
     def moment(self) -> AbstractContextManager[Any]:
         """What is read inside belongs together: nobody commits meanwhile."""
         return self._mutex
@@ -121,6 +126,10 @@ class Transaction:
         self._check()
         merged = self.database.rows(table) | self._written[table.name]
         return {key: value for key, value in merged.items() if value is not _GONE}
+
+    def tables(self) -> list[str]:
+        """The names of those that hold rows, or held some."""
+        return sorted(self.database.tables() | set(self._written))
 
     def find(self, table: Table[K, V], key: K) -> V | None:
         """The row, locked. One that is not there, or that others have not committed, cannot be locked."""

@@ -96,8 +96,9 @@ class MemoryUnitOfWork(MemoryTransaction):
     def tell(self, *changes: Change[Any]) -> None:
         now = self._clock.now()
         for notification in (change.notification for change in changes):
-            self._outbox.append(outbox_row(notification, id=self._ids.new(), at=now, context=self._context))
-            self._audit.append(audit_entry(notification, id=self._ids.new(), at=now, context=self._context))
+            id = self._ids.new()
+            self._outbox.append(outbox_row(notification, id=id, at=now, context=self._context))
+            self._audit.append(audit_entry(notification, id=id, at=now, context=self._context))
 
     def processed(self, handler: str, message_ids: Sequence[UUID]) -> frozenset[UUID]:
         new = {id for id in sorted(set(message_ids)) if self._transaction.insert_absent(INBOX, (handler, id), id)}

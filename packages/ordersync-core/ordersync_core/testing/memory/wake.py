@@ -17,7 +17,9 @@ class MemoryWakeRepository:
 
     def take_due(self, now: datetime) -> list[str]:
         due = sorted(code for code, moment in self._transaction.rows(WAKE).items() if moment <= now)
-        taken = [code for code, moment in self._transaction.get(WAKE, due).items() if moment <= now]
-        for code in taken:
-            self._transaction.delete(WAKE, code)
-        return taken
+        return [code for code in due if self._transaction.try_lock(WAKE, code) and self._take(code, now)]
+
+    def _take(self, code: str, now: datetime) -> bool:
+        """False when somebody has taken it, or has moved it on, before it was locked."""
+        moment = self._transaction.row(WAKE, code)
+        return moment is not None and moment <= now and self._transaction.delete(WAKE, code)

@@ -78,14 +78,10 @@ class MemoryDeliveryRepository:
         return {id: sum(_is_out(delivery) for delivery in self._waiting(id)) for id in webhook_ids}
 
     def owed(self, now: datetime, *, window: int) -> list[Delivery]:
-        webhook_ids = {d.webhook_id for d in self._transaction.rows(DELIVERIES).values() if _is_waiting(d)}
-        return [
-            delivery
-            for id in sorted(webhook_ids)
-            for delivery in _owed_of_one_webhook(self._waiting(id), now, window=window)
-        ]
+        return _owed(self._transaction, now, window=window)
 
     def ticketed(self, tickets: Sequence[Ticketed]) -> None:
+        MemoryWebhookRepository(self._transaction).of_deliveries([ticket.id for ticket in tickets])
         note_tickets(self._transaction, DELIVERIES, tickets)
 
     def park(self, webhook_id: UUID, at: datetime) -> int:
@@ -135,10 +131,7 @@ class MemoryDeliveryRepository:
 
     def _waiting(self, webhook_id: UUID) -> list[Delivery]:
         """By position, without locks."""
-        deliveries = self._transaction.rows(DELIVERIES).values()
-        return sorted(
-            (d for d in deliveries if d.webhook_id == webhook_id and _is_waiting(d)), key=lambda d: d.position
-        )
+        return _waiting(self._transaction, webhook_id)
 
     def _change(
         self,
@@ -161,7 +154,7 @@ class MemoryWebhookQueries:
         self._database = database
 
     def webhooks(self, page: PageRequest) -> Page[Webhook]:
-        return page_of(self._database.rows(WEBHOOKS).values(), page, lambda webhook: (str(webhook.id),))
+        return page_of(self._database.rows(WEBHOOKS).values(), page, lambda webhook: (webhook.id,), UUID)
 
     def webhook(self, id: UUID) -> Webhook | None:
         return self._database.row(WEBHOOKS, id)
@@ -172,7 +165,7 @@ class MemoryWebhookQueries:
             for delivery in self._database.rows(DELIVERIES).values()
             if delivery.webhook_id == webhook_id and state in (None, delivery.state)
         ]
-        return page_of(wanted, page, lambda delivery: (delivery.position,))
+        return page_of(wanted, page, lambda delivery: (delivery.position,), int)
 
     def delivery(self, id: UUID) -> tuple[Delivery, list[Attempt]] | None:
         with self._database.moment():
@@ -186,11 +179,28 @@ class MemoryWebhookQueries:
             webhooks = self._database.rows(WEBHOOKS)
         return {d.id: (d, webhooks[d.webhook_id]) for d in deliveries if d is not None and _is_waiting(d)}
 
+    def owed_deliveries(self, now: datetime, *, window: int) -> list[Delivery]:
+        return _owed(self._database, now, window=window)
+
 
 def earliest_delivery_ticket(reader: Reader) -> datetime | None:
     """When the next delivery of any webhook owes a ticket; None when none does."""
     waiting = [delivery.ticket_at for delivery in reader.rows(DELIVERIES).values() if _is_waiting(delivery)]
     return min((moment for moment in waiting if moment is not None), default=None)
+
+
+def _waiting(reader: Reader, webhook_id: UUID) -> list[Delivery]:
+    waiting = [d for d in reader.rows(DELIVERIES).values() if d.webhook_id == webhook_id and _is_waiting(d)]
+    return sorted(waiting, key=lambda d: d.position)
+
+
+def _owed(reader: Reader, now: datetime, *, window: int) -> list[Delivery]:
+    webhook_ids = {d.webhook_id for d in reader.rows(DELIVERIES).values() if _is_waiting(d)}
+    return [
+        delivery
+        for id in sorted(webhook_ids)
+        for delivery in _owed_of_one_webhook(_waiting(reader, id), now, window=window)
+    ]
 
 
 def _owed_of_one_webhook(waiting: Sequence[Delivery], now: datetime, *, window: int) -> list[Delivery]:

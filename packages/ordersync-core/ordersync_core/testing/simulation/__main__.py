@@ -42,9 +42,11 @@ def _run_all(seeds: range, scenario: Scenario, name: str, processes: int) -> int
     broken: list[Outcome] = []
     visited: set[str] = set()
     died_at: set[str] = set()
+    stopped = 0
     for outcome in _shown(_outcomes(seeds, name, processes), len(seeds)):
         visited |= outcome.visited
         died_at |= outcome.died_at
+        stopped += outcome.stopped
         if outcome.promise is not None:
             broken.append(outcome)
             print(f"seed {outcome.seed}: {outcome.what}")
@@ -54,7 +56,8 @@ def _run_all(seeds: range, scenario: Scenario, name: str, processes: int) -> int
     known = points()
     print(
         f"{len(seeds)} seeds, {len(broken)} broken, {rate:.1f} seeds/s; "
-        f"{len(visited & known)} of {len(known)} points visited, a process died at {len(died_at & known)}"
+        f"{len(visited & known)} of {len(known)} points visited, a process died at {len(died_at & known)}, "
+        f"{stopped} ended in good order when asked to"
     )
     return 1 if broken else 0
 

@@ -75,7 +75,7 @@ def draw(seed: int) -> tuple[Fault, ...]:
     random = Random(f"faults:{seed}")
     faults = [_fault(random) for _ in range(random.randint(0, MOST_FAULTS))]
     faults += [
-        Fault(Kind.OUTAGE, endpoint_point(number), random.randint(0, 1_800), random.choice((40.0, 400.0, 3_000.0)))
+        Fault(Kind.OUTAGE, endpoint_point(number), random.randint(0, 1_500), random.choice((40.0, 800.0, 4_000.0)))
         for number in range(1, MOST_OUTAGES + 1)
         if random.random() < 0.5
     ]
@@ -89,7 +89,7 @@ def endpoint_point(number: int) -> str:
 def _fault(random: Random) -> Fault:
     kind = random.choices(
         (Kind.CRASH, Kind.FAIL, Kind.PAUSE, Kind.CLASH, Kind.DEFECT, Kind.STOP, Kind.CLOCK),
-        (40, 16, 8, 6, 6, 3, 2),
+        (40, 16, 8, 6, 6, 14, 2),
     )[0]
     if random.random() < 0.2:
         kind = random.choice((Kind.DUPLICATE, Kind.SHUFFLE, Kind.DELAY, Kind.LOSE))
@@ -105,7 +105,7 @@ def _place(random: Random, kind: Kind) -> tuple[str, int]:
     return ANYWHERE, random.randint(1, _MOST_VISITS)
 
 
-_AT_CALLS: Final = (Kind.CRASH, Kind.FAIL, Kind.CLASH, Kind.DEFECT)
+_AT_CALLS: Final = (Kind.CRASH, Kind.FAIL, Kind.CLASH, Kind.DEFECT, Kind.STOP)
 
 
 @cache

@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 from uuid import UUID
 
+import orjson
+
 from ordersync_core.kernel.notification import Effect
 from ordersync_core.messaging.model import OutboxRow
 from ordersync_core.testing.memory.audit import AUDIT
@@ -122,8 +124,13 @@ def _check_merge(survivor: UUID, rows: Sequence[OutboxRow], last: OutboxRow, kep
     nothing = effects[0] is Effect.CREATE and effects[-1] is Effect.DELETE
     if nothing != (kept.number is None):
         raise Broken("P1", f"event {survivor} is told, or left out, against the rules")
-    if not nothing and kept.after != rows[-1].after:
+    if not nothing and _content(kept) != rows[-1].after:
         raise Broken("P1", f"event {survivor} does not have the content of the last row that it tells")
+
+
+def _content(row: OutboxRow) -> Any:
+    """What the body of a numbered row tells of the entity."""
+    return orjson.loads(row.body or b"{}").get("data", {}).get(row.entity_type)
 
 
 def _positions_have_no_gap(database: MemoryDatabase, written: Written) -> None:

@@ -1,21 +1,16 @@
-"""Who watches what no commit shows: the claims on messages, and what reaches the endpoints."""
+"""Who watches the claims on messages, which no commit shows."""
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
-from uuid import UUID
 
 from attrs import define, field, frozen
 
 from ordersync_core.messaging.queue import CLAIM_LIMIT, LOCK, Claim, Message
-from ordersync_core.testing.memory.transaction import MemoryDatabase
-from ordersync_core.testing.memory.webhooks import ATTEMPTS, DELIVERIES, WEBHOOKS
 from ordersync_core.testing.memory_queue import MemoryQueue, MemoryQueues
-from ordersync_core.testing.simulation.invariants import Broken, Written
+from ordersync_core.testing.simulation.invariants import Broken
 from ordersync_core.testing.simulation.process import Process
 from ordersync_core.testing.simulation.scheduler import Scheduler
-from ordersync_core.webhooks.model import DeliveryState, WebhookState
-from ordersync_core.webhooks.ports import WebhookRequest
 
 
 @frozen
@@ -27,12 +22,16 @@ class _Hold:
 
 @define(eq=False)
 class Claims:
-    """P7: a message has one holder at a time. P8: who loses it was dead, or had met a fault."""
+    """P7: a message has one holder at a time. P8: who loses it was dead, or had met a fault. P12: who is asked to end
+    gives it back."""
 
     scheduler: Scheduler
     holds: dict[tuple[str, str], _Hold] = field(factory=dict)
+    latest: dict[tuple[str, Process], datetime] = field(factory=dict)
+    """When a process last took up messages of a queue."""
 
     def claimed(self, queue: str, claims: Sequence[Claim], process: Process) -> None:
+        self.latest[queue, process] = self.scheduler.now
         for claim in claims:
             before = self.holds.get(_key(queue, claim))
             if before is not None:
@@ -50,6 +49,12 @@ class Claims:
             held = self.holds.get(_key(queue, claim))
             if held is not None and held.claim.token == claim.token:
                 del self.holds[_key(queue, claim)]
+
+    def stopped(self, process: Process) -> None:
+        """To be told when it has ended in good order."""
+        for (queue, _), hold in self.holds.items():
+            if hold.process is process and hold.touched == process.touched:
+                raise Broken("P12", f"{process.name} was asked to end and kept a message of {queue}")
 
     def _check_lost(self, queue: str, hold: _Hold) -> None:
         if hold.claim.locked_until > self.scheduler.now:
@@ -112,45 +117,3 @@ class MonitoredQueue:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.queue, name)
-
-
-@define(eq=False)
-class Deliveries:
-    """P3 and P6, for the deliveries of one administration.
-
-    delays: the published waits before attempts 2, 3, ...
-    tolerance: how far the processes' clocks may be apart.
-    """
-
-    delays: Sequence[timedelta]
-    tolerance: timedelta
-    accepted: set[UUID] = field(factory=set)
-    drained: set[UUID] = field(factory=set)
-    """Webhooks whose breaker has been open: what waited is let in when it closes."""
-
-    disabled: set[UUID] = field(factory=set)
-    """Webhooks that were out of service for a while: they are given nothing new then."""
-
-    def sent(self, database: MemoryDatabase, request: WebhookRequest, scheduler: Scheduler) -> None:
-        """No attempt comes before its time, but for those that a recovering webhook's breaker lets in."""
-        delivery = database.row(DELIVERIES, request.delivery_id)
-        before = database.row(ATTEMPTS, (request.delivery_id, request.attempt - 1))
-        if delivery is None or before is None or delivery.webhook_id in self.drained | self.disabled:
-            return
-        tries = request.attempt - 1 - delivery.earlier_attempts
-        if 1 <= tries <= len(self.delays):
-            due = before.ended_at + self.delays[tries - 1] - self.tolerance
-            if scheduler.now < due:
-                raise Broken(
-                    "P6", f"attempt {request.attempt} at {request.delivery_id} came {due - scheduler.now} early"
-                )
-
-    def committed(self, database: MemoryDatabase, written: Written) -> None:
-        for id, webhook in written.get(WEBHOOKS.name, {}).items():
-            if webhook is not None and webhook.health.is_open:
-                self.drained.add(id)
-            if webhook is not None and webhook.state is WebhookState.DISABLED:
-                self.disabled.add(id)
-        for id, delivery in written.get(DELIVERIES.name, {}).items():
-            if delivery is not None and delivery.state is DeliveryState.DELIVERED and id not in self.accepted:
-                raise Broken("P3", f"delivery {id} is marked as delivered and its endpoint accepted nothing")

@@ -127,7 +127,7 @@ class CatalogueSource:
 
 
 def _record(row: Row) -> SourceRecord:
-    return SourceRecord(key=row.key, version=row.version, raw={"Code": row.code, "Name": row.name})
+    return SourceRecord.of(key=row.key, version=row.version, raw={"Code": row.code, "Name": row.name})
 
 
 @define(eq=False)

@@ -12,8 +12,9 @@ from ordersync_core.kernel.clock import Clock
 from ordersync_core.kernel.errors import OrderSyncError, Stopping
 from ordersync_core.kernel.lease import Heartbeat
 from ordersync_core.kernel.unit_of_work import Databases
+from ordersync_core.messaging.envelope import QUEUES
 from ordersync_core.testing.points import watched
-from ordersync_core.testing.simulation.scheduler import Actor, Crashed, Scheduler
+from ordersync_core.testing.simulation.scheduler import Actor, Condition, Crashed, Scheduler
 
 Reach = Callable[["Process", str], None]
 
@@ -24,8 +25,9 @@ class Process:
 
     reach: told each point before the process goes on from there.
     skew: how far its clock is ahead.
-    touched: how many faults it has met.
-    stopping: it was asked to end; its first strand hears of it.
+    touched: how many faults it has met; to be asked to end is none.
+    stopping: it was asked to end. What it does about that is its strands' own affair.
+    interruptible: its first strand is told by `Stopping`, once, wherever it stands: by a signal handler that raises.
     """
 
     name: str
@@ -37,21 +39,26 @@ class Process:
     lives: bool = True
     touched: int = 0
     stopping: bool = False
+    interruptible: bool = False
     actors: list[Actor] = field(factory=list)
+    clock: Clock = field(init=False)
     application: Application = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        own: dict[Any, Any] = {Clock: _ProcessClock(self), Heartbeat: _ProcessHeartbeat(self)}
+        self.clock = _ProcessClock(self)
+        own: dict[Any, Any] = {Clock: self.clock, Heartbeat: _ProcessHeartbeat(self)}
         bare = Application(resolve=({**self.ports, **own}).__getitem__, databases=self.databases)
         self.application = watched(bare, self._at, reading=self._reading)
 
     def start(self, name: str, work: Callable[[], None]) -> Actor:
-        """An error that the work does not deal with ends the process, as it ends a program."""
+        """An error that the work does not deal with ends the process, as it ends a program; `Stopping` ends the strand
+        in good order."""
 
         def until_it_ends() -> None:
             try:
-                work()
-            except (OrderSyncError, Stopping):
+                with suppress(Stopping):
+                    work()
+            except OrderSyncError:
                 self.end()
             finally:
                 if actor in self.actors:
@@ -68,6 +75,20 @@ class Process:
         for actor in actors:
             self.scheduler.stop(actor)
 
+    def stop(self, actor: Actor) -> None:
+        """Only this strand is gone."""
+        if actor in self.actors:
+            self.actors.remove(actor)
+        self.scheduler.stop(actor)
+
+    def wait(self, condition: Condition, at_most: timedelta) -> None:
+        """Until the condition holds, the time is over, or the process is asked to end."""
+        self.scheduler.wait(lambda: self.stopping or condition(), at_most)
+
+    def rest(self, duration: timedelta) -> None:
+        """For that long, or until it is asked to end."""
+        self.wait(lambda: False, duration)
+
     def crash(self) -> None:
         self.end()
         raise Crashed
@@ -81,8 +102,9 @@ class Process:
         if self.scheduler.current is not None:
             self.reach(self, point)
             self._must_live()
-            if self.stopping and self.scheduler.current is self.actors[0]:
-                self.stopping = False
+            if self.stopping and self.interruptible and self.scheduler.current is self.actors[0]:
+                self.interruptible = False
+                self.touched += _is_call_of_a_queue(point)  # in the middle of it nobody knows what is claimed
                 raise Stopping
 
     def _reading(self, _: str) -> None:
@@ -127,4 +149,8 @@ class _ProcessHeartbeat:
         finally:
             if self.process.lives:
                 scheduler.wait(lambda: not busy, timedelta(minutes=1))
-                scheduler.stop(actor)
+                self.process.stop(actor)
+
+
+def _is_call_of_a_queue(point: str) -> bool:
+    return point.partition(" ")[2].partition(".")[0] in QUEUES

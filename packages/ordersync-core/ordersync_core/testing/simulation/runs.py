@@ -17,6 +17,7 @@ Scenario = Callable[[World], None]
 class Outcome:
     """kept: which faults of the seed's plan were left in, by their places.
     promise: which one is broken, "P1" to "P12", or the kind of an error that nobody foresaw; None: all hold.
+    stopped: how many processes were asked to end and did, in good order.
     trace: the same for the same order of events.
     """
 
@@ -28,6 +29,7 @@ class Outcome:
     what: str
     visited: frozenset[str]
     died_at: frozenset[str]
+    stopped: int
     steps: int
     trace: int
 
@@ -58,6 +60,7 @@ def run_seed(seed: int, *, scenario: Scenario = whole_system, kept: Sequence[int
         what=what,
         visited=frozenset(world.visits),
         died_at=frozenset(point for fault, _, point in world.met if fault.kind == "crash"),
+        stopped=world.stopped,
         steps=world.scheduler.steps,
         trace=world.scheduler.trace,
     )

@@ -4,6 +4,7 @@ time."""
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
@@ -30,12 +31,15 @@ from ordersync_core.testing.simulation.process import Process
 from ordersync_core.webhooks.commands import FindDead, GiveUpDelivery, Prepare, Record, SendOwedDeliveries
 from ordersync_core.webhooks.handlers.attempts import find_dead, give_up_delivery, prepare, record
 from ordersync_core.webhooks.handlers.tickets import send_owed_deliveries
-from ordersync_core.webhooks.ports import WebhookResponse, WebhookSender
+from ordersync_core.webhooks.ports import WebhookRequest, WebhookResponse, WebhookSender
 
 SWEEP: Final = timedelta(minutes=5)
 TIMER: Final = timedelta(seconds=1)
 AT_ONCE: Final = 4
 """Messages in one claim: enough to share a transaction, few enough to be interleaved."""
+
+GRACE: Final = timedelta(seconds=5)
+"""What sends under way get when their process is asked to end."""
 
 FOR_NOW: Final = (TemporaryFailure, ChangedMeanwhile)
 REST: Final = timedelta(seconds=5)
@@ -47,16 +51,19 @@ def publish_outbox(process: Process, administrations: Sequence[str], due: Callab
     due: whether anybody has been woken for a moment that has come.
     """
     swept_at: datetime | None = None
-    while True:
+    while not process.stopping:
         now = process.scheduler.now
-        visited = set(patiently(process, lambda: process.application.run(take_due, TakeDue(), _platform())))
+        visited = set[str]()
+        with suppress(*FOR_NOW):
+            visited.update(process.application.run(take_due, TakeDue(), _platform()))
         if swept_at is None or now - swept_at >= SWEEP:
             swept_at = now
             visited |= set(administrations)
         for administration in sorted(visited):
-            _visit(process, administration)
-        process.scheduler.wait(due, SWEEP)
-        process.scheduler.sleep(TIMER)
+            if not process.stopping:
+                _visit(process, administration)
+        process.wait(due, SWEEP)
+        process.rest(TIMER)
 
 
 def _visit(process: Process, administration: str) -> None:
@@ -82,11 +89,11 @@ def _earliest_ticket_at(_: None, *, uow: MessagingUnitOfWork) -> datetime | None
 
 
 def schedule_jobs(process: Process) -> None:
-    while True:
+    while not process.stopping:
         with suppress(*FOR_NOW):
             process.application.run(enqueue_due, EnqueueDue(), _platform())
             process.application.run(send_owed_runs, SendOwedRuns(), _platform())
-        process.scheduler.sleep(timedelta(minutes=1))
+        process.rest(timedelta(minutes=1))
 
 
 def consume_events(process: Process) -> None:
@@ -100,10 +107,14 @@ def deliver_webhooks(process: Process) -> None:
 def _consume(process: Process, name: str, limit: int, work: Callable[[Process, Queue, Sequence[Claim]], None]) -> None:
     queue = process.application.resolve(Queues)[name]
     heartbeat: Heartbeat = process.application.resolve(Heartbeat)
-    while True:
-        claims = patiently(process, lambda: queue.claim(limit))
+    while not process.stopping:
+        try:
+            claims = queue.claim(limit)
+        except FOR_NOW:
+            process.rest(REST)
+            continue
         if not claims:
-            process.scheduler.wait(lambda: queue.depth().ready > 0, timedelta(minutes=10))
+            process.wait(lambda: queue.depth().ready > 0, timedelta(minutes=10))
             continue
         with heartbeat.every(RENEW_EVERY, _renewing(queue, claims)):
             work(process, queue, claims)
@@ -120,7 +131,10 @@ def _handle_events(process: Process, queue: Queue, claims: Sequence[Claim]) -> N
     for claim in [claim for claim in claims if claim.deaths >= MAXIMUM_DEATHS]:
         _refuse_event(process, queue, claim, "KilledItsProcess")
     for batch in _by_administration(claim for claim in claims if claim.deaths < MAXIMUM_DEATHS):
-        _handle_batch(process, queue, batch)
+        if process.stopping:
+            _give_back(queue, batch)
+        else:
+            _handle_batch(process, queue, batch)
 
 
 def _handle_batch(process: Process, queue: Queue, batch: Sequence[Claim]) -> None:
@@ -128,7 +142,7 @@ def _handle_batch(process: Process, queue: Queue, batch: Sequence[Claim]) -> Non
     try:
         handle_events(process.application, envelopes, envelopes[0].context)
     except FOR_NOW:
-        _settle(lambda: queue.abandon(batch))
+        _give_back(queue, batch)
     except OrderSyncError as error:
         if len(batch) > 1:
             for claim in batch:
@@ -141,10 +155,9 @@ def _handle_batch(process: Process, queue: Queue, batch: Sequence[Claim]) -> Non
 
 def _refuse_event(process: Process, queue: Queue, claim: Claim, reason: str) -> None:
     envelope = _envelope(claim)
-    patiently(
-        process,
-        lambda: process.application.run(give_up_events, GiveUpEvents(ids=(envelope.id,)), envelope.context),
-    )
+    command = GiveUpEvents(ids=(envelope.id,))
+    with suppress(*FOR_NOW):
+        patiently(process, lambda: process.application.run(give_up_events, command, envelope.context))
     _settle(lambda: queue.dead_letter(claim, reason=reason, description=reason))
 
 
@@ -156,18 +169,20 @@ def _deliver(process: Process, queue: Queue, claims: Sequence[Claim]) -> None:
 
 
 def _deliver_batch(process: Process, queue: Queue, batch: Sequence[Claim]) -> None:
+    if process.stopping:
+        _give_back(queue, batch)
+        return
     by_attempt = _one_of_each(batch)
     others = [claim for claim in batch if claim not in by_attempt.values()]
     context = _envelope(batch[0]).context
     envelopes = tuple(_envelope(claim) for claim in by_attempt.values())
-    sender: Any = process.application.resolve(WebhookSender)
     try:
         requests = process.application.run(prepare, Prepare(messages=envelopes), context)
-        responses = tuple(_now(sender.send(request)) for request in requests)
+        responses = _send(process, requests)
         dead = _record(process, responses, context)
-        dead |= _found_dead(process, [key for key in by_attempt if not _is_requested(key, requests)], context)
+        dead |= _found_dead(process, [key for key in by_attempt if key not in _keys(requests)], context)
     except FOR_NOW:
-        _settle(lambda: queue.abandon(batch))
+        _give_back(queue, batch)
         return
     except OrderSyncError as error:
         if len(batch) > 1:
@@ -176,8 +191,12 @@ def _deliver_batch(process: Process, queue: Queue, batch: Sequence[Claim]) -> No
         else:
             _refuse_delivery(process, queue, batch[0], type(error).__name__)
         return
+    cut_off = _keys(requests) - _keys(response.request for response in responses)
     for key, claim in by_attempt.items():
-        _settle_delivery(queue, claim, dead.get(key))
+        if key in cut_off:
+            _give_back(queue, [claim])
+        else:
+            _settle_delivery(queue, claim, dead.get(key))
     if others:
         _deliver_batch(process, queue, others)
 
@@ -190,8 +209,28 @@ def _one_of_each(batch: Sequence[Claim]) -> dict[tuple[UUID, int], Claim]:
     return {_attempt(claim): claim for claim in first.values()}
 
 
-def _is_requested(key: tuple[UUID, int], requests: Sequence[Any]) -> bool:
-    return any(key == (request.delivery_id, request.attempt) for request in requests)
+def _keys(requests: Iterable[WebhookRequest]) -> set[tuple[UUID, int]]:
+    return {(request.delivery_id, request.attempt) for request in requests}
+
+
+def _send(process: Process, requests: Sequence[WebhookRequest]) -> tuple[WebhookResponse, ...]:
+    """All at once. When the process is asked to end, those under way get a grace; one that is cut off is no attempt."""
+    sender = process.application.resolve(WebhookSender)
+    responses: list[WebhookResponse] = []
+
+    def send(request: WebhookRequest) -> None:
+        responses.append(_now(sender.send(request)))
+
+    sends = [process.start("send", partial(send, request)) for request in requests if not process.stopping]
+
+    def are_over() -> bool:
+        return not any(actor in process.actors for actor in sends)
+
+    process.wait(are_over, timedelta(hours=1))
+    process.scheduler.wait(are_over, GRACE)
+    for actor in sends:
+        process.stop(actor)
+    return tuple(responses)
 
 
 def _record(process: Process, responses: tuple[WebhookResponse, ...], context: Context) -> dict[tuple[UUID, int], str]:
@@ -219,12 +258,14 @@ def _settle_delivery(queue: Queue, claim: Claim, dead: str | None) -> None:
 def _refuse_delivery(process: Process, queue: Queue, claim: Claim, reason: str) -> None:
     id, attempt = _attempt(claim)
     command = GiveUpDelivery(id=id, attempt=attempt, reason=reason)
-    patiently(process, lambda: process.application.run(give_up_delivery, command, _envelope(claim).context))
+    with suppress(*FOR_NOW):
+        patiently(process, lambda: process.application.run(give_up_delivery, command, _envelope(claim).context))
     _settle_delivery(queue, claim, reason)
 
 
 def run_one_job(process: Process, holder: str) -> bool:
-    """One message, one run; False: there was none."""
+    """One message, one run; False: there was none. A process that is asked to end, or meets an error that is not the
+    run's own, has given its message back when it raises."""
     queue = process.application.resolve(Queues)[QUEUED_JOBS]
     claims = queue.claim(1)
     if not claims:
@@ -234,11 +275,11 @@ def run_one_job(process: Process, holder: str) -> bool:
     try:
         with heartbeat.every(RENEW_EVERY, _renewing(queue, claims)):
             run = _run(process, claim, holder, heartbeat)
-    except Stopping:
-        _settle(lambda: queue.abandon(claims))
-        return True
     except LeaseLost:
         run = None
+    except (Stopping, OrderSyncError):
+        _give_back(queue, claims)
+        raise
     if run is not None and run.state is RunState.FAILED:
         reason = str(run.reason)
         _settle(lambda: queue.dead_letter(claim, reason="JobFailed", description=reason))
@@ -261,6 +302,10 @@ def _run(process: Process, claim: Claim, holder: str, heartbeat: Heartbeat) -> J
     return run or process.application.run(find_failed, FindFailed(id=envelope.id, message=message), envelope.context)
 
 
+def _give_back(queue: Queue, claims: Sequence[Claim]) -> None:
+    _settle(lambda: queue.abandon(claims))
+
+
 def _settle(settle: Callable[[], object]) -> None:
     """What cannot be settled comes again, and is known then."""
     with suppress(TemporaryFailure):
@@ -268,12 +313,14 @@ def _settle(settle: Callable[[], object]) -> None:
 
 
 def patiently(process: Process, call: Callable[[], Any]) -> Any:
-    """Again and again while it fails for now only."""
+    """Again and again while it fails for now only; once more at most when the process is asked to end."""
     while True:
         try:
             return call()
         except FOR_NOW:
-            process.scheduler.sleep(REST)
+            if process.stopping:
+                raise
+            process.rest(REST)
 
 
 def _by_administration(claims: Iterable[Claim]) -> list[list[Claim]]:

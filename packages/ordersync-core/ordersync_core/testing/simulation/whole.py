@@ -42,6 +42,7 @@ from ordersync_core.testing.simulation.invariants import Broken
 from ordersync_core.testing.simulation.outside import CONNECTOR
 from ordersync_core.testing.simulation.process import Process
 from ordersync_core.testing.simulation.world import World
+from ordersync_core.webhooks import health
 from ordersync_core.webhooks.commands import Backlog, CreateWebhook, DisableWebhook, EnableWebhook, Redeliver
 from ordersync_core.webhooks.handlers.again import redeliver
 from ordersync_core.webhooks.handlers.subscriptions import create_webhook, disable_webhook, enable_webhook
@@ -62,16 +63,17 @@ LOOKED_AT: Final = timedelta(seconds=20)
 
 
 @contextmanager
-def small_batches() -> Iterator[None]:
-    """A handful of rows is to be several transactions."""
+def small_numbers() -> Iterator[None]:
+    """A handful of rows is to be several transactions, and a handful of failures to open a breaker."""
     with (
         patch.object(flow_handlers, "BATCH", 4),
         patch.object(messaging_handlers, "BATCH", 5),
+        patch.object(health, "OPENS_AT", 3),
     ):
         yield
 
 
-@small_batches()
+@small_numbers()
 def whole_system(world: World) -> None:
     """Raises Broken when a promise does not hold."""
     system = _System(world)
@@ -170,13 +172,14 @@ class _System:
                 resubmit(application, name, letter.id, _as_of("operator", None))
 
     def _publish(self, process: Process) -> None:
-        shells.publish_outbox(process, (ALPHA, BETA), self.world.is_anybody_due)
+        shells.publish_outbox(process, (ALPHA, BETA), lambda: self.world.is_anybody_due(process))
 
     def _work_on_jobs(self, process: Process) -> None:
         queue = self.world.queues[QUEUED_JOBS]
-        while True:
+        process.interruptible = True
+        while not process.stopping:
             if not shells.run_one_job(process, process.name):
-                process.scheduler.wait(lambda: queue.depth().ready > 0, timedelta(minutes=10))
+                process.wait(lambda: queue.depth().ready > 0, timedelta(minutes=10))
 
     def _start_client(self, name: str, administration: str) -> None:
         """Somebody who asks the platform for one thing after the other; each is asked of a process that may die."""
@@ -195,9 +198,7 @@ class _System:
     def _ask(self, name: str, administration: str, random: Random, deed: Callable[..., None]) -> None:
         process = self.world.process(name)
         process.start("request", lambda: deed(process.application, _as_of(name, administration), random))
-        self.world.scheduler.wait(lambda: not process.actors, timedelta(minutes=10))
-        process.end()
-        self.world.processes.remove(process)
+        self.world.outlive(process)
 
     def _write(self, application: Application, context: Context, random: Random) -> None:
         """One change, or several of one item so soon after each other that they are told as one."""

@@ -17,7 +17,7 @@ from ordersync_core.kernel.errors import ChangedMeanwhile, PermanentFailure, Tem
 from ordersync_core.kernel.ids import Ids
 from ordersync_core.kernel.secrets import Secrets
 from ordersync_core.messaging.commands import Wake
-from ordersync_core.messaging.envelope import QUEUES
+from ordersync_core.messaging.envelope import QUEUES, WEBHOOKS
 from ordersync_core.messaging.handlers import wake
 from ordersync_core.messaging.queue import Queues
 from ordersync_core.testing.clocks import SteppingIds
@@ -26,9 +26,10 @@ from ordersync_core.testing.memory.locks import BOUND, Locks
 from ordersync_core.testing.memory.transaction import MemoryDatabase
 from ordersync_core.testing.memory.wake import WAKE
 from ordersync_core.testing.memory_queue import MemoryQueues
+from ordersync_core.testing.simulation.deliveries import Deliveries
 from ordersync_core.testing.simulation.faults import ANYWHERE, Fault, Kind, endpoint_point
 from ordersync_core.testing.simulation.invariants import Written, check_commit
-from ordersync_core.testing.simulation.monitors import Claims, Deliveries, MonitoredQueues
+from ordersync_core.testing.simulation.monitors import Claims, MonitoredQueues
 from ordersync_core.testing.simulation.outside import (
     AuthorisationServer,
     Catalogue,
@@ -41,8 +42,10 @@ from ordersync_core.testing.simulation.process import Process
 from ordersync_core.testing.simulation.scheduler import BEGINNING, Scheduler
 from ordersync_core.webhooks.ports import RetryPolicy, TargetPolicy, WebhookRequest, WebhookSender
 
-DELAYS: Final = tuple(timedelta(seconds=seconds) for seconds in (60, 300, 900))
+DELAYS: Final = tuple(timedelta(seconds=seconds) for seconds in (20, 90, 300))
 RESTARTED_WITHIN: Final = 20.0
+LONGEST_LOOK_AWAY: Final = 0.1
+KILLED_AFTER: Final = timedelta(seconds=30)
 
 
 @define(eq=False)
@@ -65,6 +68,9 @@ class World:
     processes: list[Process] = field(factory=list)
     visits: Counter[str] = field(factory=Counter)
     met: list[tuple[Fault, str, str]] = field(factory=list)
+    stopped: int = 0
+    """How many processes were asked to end and did, in good order."""
+
     calm: bool = False
     """Nothing goes wrong any more."""
 
@@ -77,19 +83,24 @@ class World:
         self.scheduler = Scheduler(self.seed)
         self.random = Random(f"world:{self.seed}")
         clock, ids = _TrueClock(self.scheduler), SteppingIds(start=1 << 20)
-        locks = Locks(wait=lambda free: self.scheduler.wait(free, BOUND), pause=lambda _: self.scheduler.give_way())
+        one_writer = self.random.random() < 0.5
+        locks = Locks(
+            wait=self._look_again_and_again if one_writer else lambda free: self.scheduler.wait(free, BOUND),
+            pause=lambda _: self.scheduler.give_way(),
+            in_turn=not one_writer,
+        )
         self.databases = MemoryDatabases(
             clock,
             ids,
             self._hint,
-            one_writer=self.random.random() < 0.5,
+            one_writer=one_writer,
             locks=locks,
             observe=self._committed,
         )
         self.queues = MemoryQueues(clock)
         self.claims = Claims(self.scheduler)
-        skews = [abs(fault.seconds) for fault in self.plan if fault.kind is Kind.CLOCK]
-        self.deliveries = Deliveries(DELAYS, timedelta(seconds=2 * max(skews, default=0.0)))
+        jumps = sum(abs(fault.seconds) for fault in self.plan if fault.kind is Kind.CLOCK)
+        self.deliveries = Deliveries(DELAYS, timedelta(seconds=jumps))
         self.authorisation = AuthorisationServer(self.scheduler)
         connector = CatalogueConnector(self.catalogue, self.authorisation, self.scheduler, self.random)
         network = Network(self.endpoints, self.scheduler, self.random, self._sent)
@@ -134,15 +145,24 @@ class World:
                 process = self.process(f"{name}:{lives}")
                 for strand in strands:
                     process.start(strand.__name__, _bound(strand, process))
-                self._outlive(process)
-                self.processes.remove(process)
+                self.outlive(process)
                 self.scheduler.sleep(timedelta(seconds=0 if self.calm else self.random.random() * RESTARTED_WITHIN))
 
         self.scheduler.start(f"{name} supervisor", supervise)
 
-    def _outlive(self, process: Process) -> None:
-        self.scheduler.wait(lambda: not process.lives or not process.actors, timedelta(days=365))
+    def outlive(self, process: Process) -> None:
+        """Until all its strands have ended. One that was asked to end and does not is killed after a while."""
+
+        def is_over() -> bool:
+            return not process.lives or not process.actors
+
+        self.scheduler.wait(lambda: is_over() or process.stopping, timedelta(days=365))
+        self.scheduler.wait(is_over, KILLED_AFTER)
+        if process.stopping and process.lives and is_over():
+            self.claims.stopped(process)
+            self.stopped += 1
         process.end()
+        self.processes.remove(process)
 
     def end(self) -> None:
         """To be called when it has been looked at."""
@@ -150,25 +170,40 @@ class World:
             process.end()
         self.scheduler.end()
 
-    def is_anybody_due(self) -> bool:
-        return any(moment <= self.scheduler.now for moment in self.databases.admin.rows(WAKE).values())
+    def is_anybody_due(self, process: Process) -> bool:
+        """By the clock of that process."""
+        return any(moment <= process.clock.now() for moment in self.databases.admin.rows(WAKE).values())
+
+    def _look_again_and_again(self, taken: Callable[[], bool]) -> bool:
+        """As SQLite waits for its one writer: whoever comes between two looks is first."""
+        until = self.scheduler.now + BOUND
+        while not taken():
+            if self.scheduler.now >= until:
+                return False
+            self.scheduler.sleep(timedelta(seconds=self.random.random() * LONGEST_LOOK_AWAY))
+        return True
 
     def _hint(self, administration: str) -> None:
         """What a background thread of the committing process does."""
-        current = self.scheduler.current
-        process = next((p for p in self.processes if current in p.actors), None)
+        process = self._current()
         if process is not None:
             context = Context(administration=None, triggered_by="hint", correlation_id="hint")
-            command = Wake(administration=administration, at=self.scheduler.now)
+            command = Wake(administration=administration, at=process.clock.now())
             process.start("hint", lambda: _suppressing(lambda: process.application.run(wake, command, context)))
+
+    def _current(self) -> Process | None:
+        """Whose strand has the baton; None for one that belongs to no process."""
+        return next((process for process in self.processes if self.scheduler.current in process.actors), None)
 
     def _committed(self, database: MemoryDatabase, written: Written) -> None:
         check_commit(database, written)
-        self.deliveries.committed(database, written)
+        self.deliveries.committed(database, written, self.scheduler.now)
 
     def _sent(self, request: WebhookRequest, accepted: bool) -> None:
         database = self.databases.tenants.of(request.headers["X-Administration-Code"])
-        self.deliveries.sent(database, request, self.scheduler)
+        now, process = self.scheduler.now, self._current()
+        taken_up = now if process is None else self.claims.latest.get((WEBHOOKS, process), now)
+        self.deliveries.sent(database, request, taken_up=taken_up, at=now)
         if accepted:
             self.deliveries.accepted.add(request.delivery_id)
 
@@ -184,7 +219,7 @@ class World:
                 and (fault.point in (point, ANYWHERE))
             ):
                 self.met.append((fault, process.name, point))
-                process.touched += 1
+                process.touched += fault.kind is not Kind.STOP
                 self._happen(fault, process, point)
 
     def _happen(self, fault: Fault, process: Process, point: str) -> None:

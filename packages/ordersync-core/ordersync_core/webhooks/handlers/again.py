@@ -6,11 +6,12 @@ from uuid import UUID
 
 from attrs import evolve
 
+from ordersync_core.kernel.application import Application
 from ordersync_core.kernel.clock import Clock
+from ordersync_core.kernel.context import Context
 from ordersync_core.kernel.errors import Conflict, NotFound
 from ordersync_core.kernel.ids import Ids
-from ordersync_core.kernel.unit_of_work import Opens
-from ordersync_core.webhooks.commands import Redeliver, Replay, ResubmitDelivery
+from ordersync_core.webhooks.commands import Redeliver, Replay, ReplayBatch, ResubmitDelivery
 from ordersync_core.webhooks.handlers.breaker import keep_probing
 from ordersync_core.webhooks.handlers.subscriptions import find_webhook
 from ordersync_core.webhooks.model import Delivery, DeliveryState, Event, Webhook, WebhookState, deliveries_of
@@ -43,25 +44,46 @@ def resubmit_delivery(command: ResubmitDelivery, *, uow: WebhooksUnitOfWork, clo
         uow.commit()
 
 
-def replay(command: Replay, *, uows: Opens[WebhooksUnitOfWork], ids: Ids, clock: Clock) -> int:
-    """Deliver again, at new positions, what the webhook takes of the events after a number; answers how many. Of what
-    is numbered meanwhile it takes nothing: fan-out delivers that."""
-    reason = f"replay:{ids.new()}"
-    with uows() as uow:
+def replay(application: Application, command: Replay, context: Context) -> int:
+    """Deliver again, at new positions, what the webhook takes of the events after a number; answers how many. What
+    waits for fan-out, or is numbered meanwhile, is left to fan-out.
+
+    Each batch is run for itself, so that one which is repeated repeats nothing of those before it.
+    """
+    batch: ReplayBatch | None = application.run(begin_replay, command, context)
+    count = 0
+    while batch is not None:
+        delivered, batch = application.run(replay_batch, batch, context)
+        count += delivered
+    return count
+
+
+def begin_replay(command: Replay, *, uow: WebhooksUnitOfWork, ids: Ids) -> ReplayBatch:
+    with uow:
         last = uow.event_log.last_number()
-    after, count = command.after_number, 0
-    while True:
-        now = clock.now()
-        with uows() as uow:
-            webhook = find_webhook(uow, command.webhook_id)
-            if webhook.state is not WebhookState.ENABLED:
-                raise Conflict(f"webhook {webhook.id} is disabled: enable it first")
-            events = [e for e in uow.event_log.events_after(after, REPLAY_BATCH) if e.number <= last]
-            if not events:
-                return count
-            count += _deliver_again(uow, webhook, events, reason=reason, now=now)
-            uow.commit()
-        after = events[-1].number
+    return ReplayBatch(
+        replay_id=ids.new(), webhook_id=command.webhook_id, after_number=command.after_number, last_number=last
+    )
+
+
+def replay_batch(command: ReplayBatch, *, uow: WebhooksUnitOfWork, clock: Clock) -> tuple[int, ReplayBatch | None]:
+    """How many were delivered again, and the next batch; None after the last one.
+
+    Raises:
+        Conflict: the webhook is disabled.
+    """
+    now = clock.now()
+    with uow:
+        webhook = find_webhook(uow, command.webhook_id)
+        if webhook.state is not WebhookState.ENABLED:
+            raise Conflict(f"webhook {webhook.id} is disabled: enable it first")
+        found = uow.event_log.handled_after(command.after_number, REPLAY_BATCH)
+        events = [event for event in found if event.number <= command.last_number]
+        if not events:
+            return 0, None
+        count = _deliver_again(uow, webhook, events, reason=f"replay:{command.replay_id}", now=now)
+        uow.commit()
+    return count, evolve(command, after_number=events[-1].number)
 
 
 def _deliver_again(

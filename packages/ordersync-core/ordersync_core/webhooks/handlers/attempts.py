@@ -1,7 +1,7 @@
 """From deliveries to requests (prepare), and from what came of these to outcomes (record)."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from attrs import evolve, frozen
@@ -16,6 +16,9 @@ from ordersync_core.webhooks.outcome import Outcome, after_attempt, give_up
 from ordersync_core.webhooks.ports import RetryPolicy, WebhookQueries, WebhookRequest, WebhooksUnitOfWork
 from ordersync_core.webhooks.signing import signed_headers
 
+CLOCKS_DIFFER = timedelta(seconds=1)
+"""At most, between machines whose clocks are kept."""
+
 
 def prepare(
     command: Prepare,
@@ -27,28 +30,31 @@ def prepare(
     context: Context,
 ) -> list[WebhookRequest]:
     """The requests that these messages stand for, in their order. A message whose delivery has moved on (another
-    attempt, an outcome, parked, held back by an open breaker) yields none: it is completed without work.
+    attempt, another moment, an outcome, parked, held back by a breaker) yields none: it is completed without work.
 
     It reads without locks: whatever changes while a request is under way is for `record` to find out.
     """
     wanted = {UUID(message.body["delivery"]): int(message.body["attempt"]) for message in command.messages}
     waiting = queries.waiting(list(wanted))
-    due = [waiting[id][0] for id, attempt in wanted.items() if id in waiting and _is_due(waiting[id][0], attempt)]
-    webhooks = {webhook.id: webhook for _, webhook in waiting.values()}
-    held = _hold_back(uow, [delivery for delivery in due if webhooks[delivery.webhook_id].health.is_open])
-    sent = [delivery for delivery in due if delivery.id not in held]
-    bodies = queries.bodies(list({delivery.event_id for delivery in sent}))
-    signed_with = {id: _opened(webhooks[id], secrets) for id in {delivery.webhook_id for delivery in sent}}
+    found = [(waiting.get(id), attempt) for id, attempt in wanted.items()]
+    now = clock.now()
+    due = [each for each, attempt in found if each is not None and _is_due(each[0], attempt, now)]
+    held = _hold_back(uow, [delivery for delivery, webhook in due if webhook.health.is_open], now)
+    sent = [each for each in due if each[0].id not in held] if held else due
+    bodies = queries.bodies(list({delivery.event_id for delivery, _ in sent}))
+    signed_with = {
+        webhook.id: _opened(webhook, secrets) for webhook in {webhook.id: webhook for _, webhook in sent}.values()
+    }
     return [
         _request(
             delivery,
-            webhooks[delivery.webhook_id].url,
+            webhook.url,
             bodies[delivery.event_id],
-            secrets=signed_with[delivery.webhook_id],
+            secrets=signed_with[webhook.id],
             at=clock.now(),
             context=context,
         )
-        for delivery in sent
+        for delivery, webhook in sent
     ]
 
 
@@ -73,9 +79,7 @@ def record(command: Record, *, uow: WebhooksUnitOfWork, policy: RetryPolicy, clo
         for response in sorted(command.responses, key=lambda r: r.ended_at):
             delivery = deliveries.get(response.request.delivery_id)
             if delivery is None or not _awaits(delivery, response.request.attempt):
-                recorded.append(
-                    Recorded(delivery_id=response.request.delivery_id, attempt=response.request.attempt, dead=None)
-                )
+                recorded.append(_moved_on(response.request, delivery))
                 continue
             outcome = after_attempt(delivery, webhooks[delivery.webhook_id], response, delays=policy.delays)
             deliveries[delivery.id] = outcome.delivery
@@ -116,11 +120,15 @@ def find_dead(command: FindDead, *, uow: WebhooksUnitOfWork) -> Mapping[UUID, st
     return {
         id: delivery.reason or "GivenUp"
         for id, delivery in deliveries.items()
-        if delivery.state is DeliveryState.DEAD and command.attempts[id] - delivery.attempts in (0, 1)
+        if _died_with(delivery, command.attempts[id])
     }
 
 
-def _hold_back(uow: WebhooksUnitOfWork, doubtful: Sequence[Delivery]) -> set[UUID]:
+def _died_with(delivery: Delivery, attempt: int) -> bool:
+    return delivery.state is DeliveryState.DEAD and attempt - delivery.attempts in (0, 1)
+
+
+def _hold_back(uow: WebhooksUnitOfWork, doubtful: Sequence[Delivery], now: datetime) -> set[UUID]:
     """Which of these are not sent now: while its webhook's breaker is open, only the first one that waits is, and the
     others wait without a ticket. One that has moved on since it was read is not sent either."""
     if not doubtful:
@@ -129,7 +137,7 @@ def _hold_back(uow: WebhooksUnitOfWork, doubtful: Sequence[Delivery]) -> set[UUI
     with uow:
         webhooks = uow.webhooks.of_deliveries(ids)
         kept = uow.deliveries.get(ids)
-        due = [kept[d.id] for d in doubtful if d.id in kept and _is_due(kept[d.id], d.attempts + 1)]
+        due = [kept[d.id] for d in doubtful if d.id in kept and _is_due(kept[d.id], d.attempts + 1, now)]
         probes = {id: uow.deliveries.first_waiting(id) for id, webhook in webhooks.items() if webhook.health.is_open}
         held = [d for d in due if d.webhook_id in probes and not _is(probes[d.webhook_id], d)]
         if held:
@@ -157,12 +165,28 @@ def _recorded(outcome: Outcome) -> Recorded:
     )
 
 
+def _moved_on(request: WebhookRequest, delivery: Delivery | None) -> Recorded:
+    """Whoever gave it up meanwhile may have lost the message, which is this one's now: its dead letter is too."""
+    dead = None
+    if delivery is not None and _died_with(delivery, request.attempt):
+        dead = delivery.reason or "GivenUp"
+    return Recorded(delivery_id=request.delivery_id, attempt=request.attempt, dead=dead)
+
+
 def _awaits(delivery: Delivery, attempt: int) -> bool:
     return delivery.state in (DeliveryState.WAITING, DeliveryState.PARKED) and delivery.attempts + 1 == attempt
 
 
-def _is_due(delivery: Delivery, attempt: int) -> bool:
-    return delivery.state is DeliveryState.WAITING and delivery.attempts + 1 == attempt
+def _is_due(delivery: Delivery, attempt: int, now: datetime) -> bool:
+    """Whether the message that stands for the attempt is not older than what has been decided since: one that was held
+    back, or got another moment, has no ticket out. Its sender notes a ticket after it went out, by a clock of its own.
+    """
+    has_come = delivery.ticket_at is not None and delivery.ticket_at <= now + CLOCKS_DIFFER
+    return (
+        delivery.state is DeliveryState.WAITING
+        and delivery.attempts + 1 == attempt
+        and (delivery.tickets > 0 or has_come)
+    )
 
 
 def _is(probe: Delivery | None, delivery: Delivery) -> bool:

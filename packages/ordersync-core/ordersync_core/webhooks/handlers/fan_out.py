@@ -26,11 +26,13 @@ def fan_out(command: FanOut, *, uows: Opens[WebhooksUnitOfWork], queues: Queues,
     now = clock.now()
     with uows() as uow:
         repeated = uow.processed(FAN_OUT, ids)
-        events = uow.event_log.events([id for id in ids if id not in repeated])
+        events = uow.event_log.handled(ids, now)
+        if repeated:
+            events = [event for event in events if event.id not in repeated]
         created = _deliver_to_all(uow, events, window=command.window, now=now)
-        uow.event_log.handled(ids, now)
         uow.commit()
-    send_tickets([delivery for delivery in created if delivery.tickets], command.messages, queues, context, now)
+    if created:
+        send_tickets([delivery for delivery in created if delivery.tickets], command.messages, queues, context, now)
     return len(created)
 
 

@@ -5,27 +5,31 @@ from datetime import datetime
 
 from ordersync_core.kernel.clock import Clock
 from ordersync_core.kernel.context import Context
-from ordersync_core.kernel.unit_of_work import Opens
 from ordersync_core.messaging.commands import FindStuck
 from ordersync_core.messaging.envelope import WEBHOOKS, Envelope, encode
 from ordersync_core.messaging.queue import Message, Queues, send_id
 from ordersync_core.messaging.tickets import OWED_WITHIN, Stuck, is_stuck, ticketed
 from ordersync_core.webhooks.commands import SendOwedDeliveries
 from ordersync_core.webhooks.model import Delivery
-from ordersync_core.webhooks.ports import WebhooksUnitOfWork
+from ordersync_core.webhooks.ports import WebhookQueries, WebhooksUnitOfWork
 
 
 def send_owed_deliveries(
-    command: SendOwedDeliveries, *, uows: Opens[WebhooksUnitOfWork], queues: Queues, clock: Clock, context: Context
+    command: SendOwedDeliveries,
+    *,
+    queries: WebhookQueries,
+    uow: WebhooksUnitOfWork,
+    queues: Queues,
+    clock: Clock,
+    context: Context,
 ) -> int:
     """Send the tickets of attempts that are due, and of those whose ticket brought no outcome; note it afterwards."""
-    with uows() as uow:
-        owed = uow.deliveries.owed(clock.now(), window=command.window)
+    owed = queries.owed_deliveries(clock.now(), window=command.window)
     if not owed:
         return 0
     now = clock.now()
     send_tickets(owed, (), queues, context, now)
-    with uows() as uow:
+    with uow:
         uow.deliveries.ticketed(
             [ticketed(d.id, was=d.ticket_at, tickets_before=d.tickets, at=now) for d in owed if d.ticket_at is not None]
         )
@@ -33,9 +37,9 @@ def send_owed_deliveries(
     return len(owed)
 
 
-def stuck_deliveries(command: FindStuck, *, uow: WebhooksUnitOfWork, clock: Clock, context: Context) -> Sequence[Stuck]:
-    with uow:
-        deliveries = uow.deliveries.owed(clock.now() + OWED_WITHIN, window=command.limit)
+def stuck_deliveries(command: FindStuck, *, queries: WebhookQueries, clock: Clock, context: Context) -> Sequence[Stuck]:
+    # a window of none: only those whose ticket is out
+    deliveries = queries.owed_deliveries(clock.now() + OWED_WITHIN, window=0)
     return [
         Stuck(administration=context.administration or "", what=f"delivery {d.id} ({d.event_type})", tickets=d.tickets)
         for d in deliveries
