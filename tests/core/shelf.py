@@ -17,7 +17,7 @@ from ordersync_core.connections.ports import (
 )
 from ordersync_core.dispatch import run_job, start_command
 from ordersync_core.flows.commands import SetUpFlow
-from ordersync_core.flows.handlers import set_up_flow
+from ordersync_core.flows.handlers.setting_up import set_up_flow
 from ordersync_core.flows.model import FlowKind
 from ordersync_core.flows.ports import ItemMapping, Mappings
 from ordersync_core.items.model import Item, ItemCode

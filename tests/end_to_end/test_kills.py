@@ -16,7 +16,7 @@ ITEMS = 5_500
 
 BETWEEN_NUMBERING_AND_SENDING = "before events.send"
 BETWEEN_RESPONSE_AND_RECORD = "after sender.send"
-BETWEEN_TWO_BATCHES = "after commit in flows._apply"
+BETWEEN_TWO_BATCHES = "after commit in flows.apply_batch"
 
 BEYOND_LEASES = timedelta(seconds=61)
 BEYOND_FIRST_TICKET = timedelta(minutes=2)

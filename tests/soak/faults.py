@@ -20,12 +20,12 @@ class Fault:
 FAULTS: Mapping[str, Fault] = {
     "K1": Fault(
         "in the business transaction, before its commit",
-        ("before commit in items.", "before commit in flows._apply", "after tell"),
+        ("before commit in items.", "before commit in flows.apply_batch", "after tell"),
     ),
     "K2": Fault("committed, and the client has no answer", ("after commit in items.",)),
     "K3": Fault(
         "committed, not yet published",
-        ("after commit in flows._apply", "after commit in messaging.number", "before events.send"),
+        ("after commit in flows.apply_batch", "after commit in messaging.number", "before events.send"),
     ),
     "K4": Fault("published, not marked", ("after events.send", "before outbox.ticketed")),
     "K5": Fault(

@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from ordersync_core.flows.commands import ItemSelectiveSync, ItemSync, RunFlow
-from ordersync_core.flows.handlers import FlowBusy, run_flow
+from ordersync_core.flows.handlers.running import FlowBusy, run_flow
 from ordersync_core.flows.model import FlowKind
 from ordersync_core.jobs.commands import BeginRun, ResubmitRun, StartRun, WakeNext
 from ordersync_core.jobs.handlers import Begun, EndRun, LetGo, begin_run, end_run, let_go, resubmit_run, wake_next

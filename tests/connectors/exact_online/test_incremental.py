@@ -12,9 +12,9 @@ from attrs import evolve
 from ordersync_connectors.exact_online.adapter import ExactOnline
 from ordersync_connectors.exact_online.sandbox import SandboxSettings
 from ordersync_core.connections.ports import OpenConnection, Source, SourcePage, SourceRecord, Tombstone
-from ordersync_core.flows import handlers
 from ordersync_core.flows.commands import SetUpFlow
-from ordersync_core.flows.handlers import set_up_flow
+from ordersync_core.flows.handlers import running as run_of_flow
+from ordersync_core.flows.handlers.setting_up import set_up_flow
 from ordersync_core.flows.model import FlowKind
 from ordersync_core.jobs.model import JobRun, RunState
 from ordersync_core.kernel.application import Application
@@ -63,7 +63,7 @@ def start(template: Path, tmp_path: Path) -> Iterator[Callable[..., Workplace]]:
 
 @pytest.fixture(params=[5_000, 1], ids=["one batch", "a batch for each page"])
 def batches(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(handlers, "BATCH", request.param)
+    monkeypatch.setattr(run_of_flow, "BATCH", request.param)
 
 
 def counts(run: JobRun) -> Counts:
@@ -434,7 +434,7 @@ def test_a_run_killed_at_any_commit_ends_like_a_clean_one(
 ) -> None:
     """Rules 17, 18 and 21: each page is a batch of its own, and the process dies in place of each commit in turn. A
     read of everything that was broken off leaves the cursor where it was."""
-    monkeypatch.setattr(handlers, "BATCH", 1)
+    monkeypatch.setattr(run_of_flow, "BATCH", 1)
     place = start(2_100)
     site = place.site
     place.close()

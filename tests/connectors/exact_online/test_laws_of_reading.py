@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from ordersync_connectors.exact_online.adapter import ExactOnline
 from ordersync_connectors.exact_online.sandbox import SandboxSettings
 from ordersync_core.connections.ports import OpenConnection, Source, SourcePage
-from ordersync_core.flows import handlers
+from ordersync_core.flows.handlers import running as run_of_flow
 from ordersync_core.jobs.model import RunState
 from tests.connectors.exact_online.test_incremental import is_not_behind, numbered
 from tests.connectors.exact_online.workplace import FIRST_DAY, TIMEOUT, Site, Workplace, item_file, running, workplace
@@ -113,7 +113,7 @@ def test_what_stays_as_it_is_during_a_read_is_handed_out_once_and_what_changes_i
     batch: int,
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(handlers, "BATCH", batch)
+        patch.setattr(run_of_flow, "BATCH", batch)
         for act, code in before:
             getattr(company, act)(code)
         touched = {code for writes in meanwhile.values() for _, code in writes}

@@ -53,7 +53,7 @@ from ordersync_core.connections.model import Connection
 from ordersync_core.connections.ports import ConnectionQueries, Connectors
 from ordersync_core.dispatch import run_job, start_command
 from ordersync_core.flows.commands import SetUpFlow
-from ordersync_core.flows.handlers import set_up_flow
+from ordersync_core.flows.handlers.setting_up import set_up_flow
 from ordersync_core.flows.model import FlowKind
 from ordersync_core.flows.ports import Mappings
 from ordersync_core.jobs.commands import ResubmitRun, SendOwedRuns

@@ -11,7 +11,8 @@ from ordersync_core.connections.commands import CreateConnection
 from ordersync_core.connections.handlers import create_connection
 from ordersync_core.connections.ports import ConnectorDescription, Connectors, SourcePage, SourceRecord, Tombstone
 from ordersync_core.flows.commands import RunFlow, SetUpFlow
-from ordersync_core.flows.handlers import run_flow, set_up_flow
+from ordersync_core.flows.handlers.running import run_flow
+from ordersync_core.flows.handlers.setting_up import set_up_flow
 from ordersync_core.flows.model import Execution, FlowKind, Guard, KnownRecord
 from ordersync_core.flows.ports import ItemMapping, Mappings
 from ordersync_core.items.model import Item, ItemCode

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ordersync_core.connections.ports import SourcePage, SourceRecord
-from ordersync_core.flows import handlers
+from ordersync_core.flows.handlers import running
 from ordersync_core.flows.model import Counts, Execution, Guard
 from ordersync_core.items.commands import PutItem
 from ordersync_core.items.handlers import put_item
@@ -47,7 +47,7 @@ HISTORIES = st.lists(several(ANY_STEP, most=5), max_size=4)
 
 @pytest.fixture(autouse=True, params=[5_000, 1], ids=["one batch", "a batch for each page"])
 def _batches(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(handlers, "BATCH", request.param)
+    monkeypatch.setattr(running, "BATCH", request.param)
 
 
 def synced(history: Sequence[Sequence[Step]], supplier: Supplier | None = None) -> Site:

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ordersync_core.connections.ports import CursorTooOld, SourcePage, SourceRecord
-from ordersync_core.flows import handlers
+from ordersync_core.flows.handlers import running
 from ordersync_core.flows.model import Guard
 from ordersync_core.kernel.errors import TemporaryFailure
 from ordersync_core.testing.contracts.examples import new_id
@@ -39,7 +39,7 @@ NO_GUARD = Guard(floor=1_000)
 
 @pytest.fixture(autouse=True)
 def _a_batch_for_each_page(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(handlers, "BATCH", 1)
+    monkeypatch.setattr(running, "BATCH", 1)
 
 
 def site_of(history: Sequence[Step], *, size: int = 2) -> Site:

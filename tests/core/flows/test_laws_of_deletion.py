@@ -11,7 +11,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from ordersync_core.connections.ports import SourcePage, SourceRecord, Tombstone
-from ordersync_core.flows import handlers
+from ordersync_core.flows.handlers import running
 from ordersync_core.flows.model import Guard
 from ordersync_core.kernel.errors import TemporaryFailure
 from ordersync_core.kernel.notification import Effect
@@ -27,7 +27,7 @@ NO_GUARD = Guard(floor=1_000)
 
 @pytest.fixture(autouse=True, params=[5_000, 1], ids=["one batch", "a batch for each page"])
 def _batches(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(handlers, "BATCH", request.param)
+    monkeypatch.setattr(running, "BATCH", request.param)
 
 
 class Forgetful(Supplier):

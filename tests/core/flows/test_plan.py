@@ -75,7 +75,7 @@ class Synced:
 def sync(
     world: World, records: Sequence[SourceRecord], *, flow_version: int = 1, aspects: Sequence[str] = ALL_ASPECTS
 ) -> Synced:
-    """One batch, in the steps of `flows.handlers`."""
+    """One batch, in the steps of `flows.handlers.applying`."""
     one_a_key = latest(records)
     detected = detect(one_a_key, world.stored, flow_version=flow_version)
     drafts = refuse_taken_codes(build(detected.changed, to_item, SETTINGS), world.holders())

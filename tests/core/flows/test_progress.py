@@ -2,7 +2,7 @@
 
 import pytest
 
-from ordersync_core.flows import handlers
+from ordersync_core.flows.handlers import running
 from ordersync_core.flows.model import Guard
 from ordersync_core.jobs.handlers import RunCancelled
 from ordersync_core.jobs.model import Progress
@@ -15,7 +15,7 @@ NO_GUARD = Guard(floor=100)
 
 @pytest.fixture(autouse=True)
 def _small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(handlers, "BATCH", BATCH)
+    monkeypatch.setattr(running, "BATCH", BATCH)
 
 
 class Heard(Site):

@@ -9,7 +9,7 @@ import pytest
 from ordersync_core.connections.commands import CreateConnection, DeleteConnection
 from ordersync_core.connections.handlers import create_connection, delete_connection
 from ordersync_core.flows.commands import SetUpFlow
-from ordersync_core.flows.handlers import set_up_flow
+from ordersync_core.flows.handlers.setting_up import set_up_flow
 from ordersync_core.flows.model import Flow, FlowKind
 from ordersync_core.jobs.model import RunState
 from ordersync_core.kernel.errors import Conflict

@@ -3,7 +3,7 @@
 import pytest
 
 from ordersync_core.flows.commands import RunFlow
-from ordersync_core.flows.handlers import FlowBusy, run_flow
+from ordersync_core.flows.handlers.running import FlowBusy, run_flow
 from ordersync_core.flows.model import FlowKind
 from ordersync_core.kernel.errors import InvalidInput
 from ordersync_core.testing.contracts.examples import new_id

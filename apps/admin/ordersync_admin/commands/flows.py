@@ -7,7 +7,7 @@ from ordersync_admin.cells import counts
 from ordersync_admin.output import folding, say, show_one, show_rows
 from ordersync_admin.shell import Shell, administration_option, json_option, limit_option, pass_shell, uuid_of
 from ordersync_core.flows.commands import RetryQuarantined, SetUpFlow
-from ordersync_core.flows.handlers import retry_quarantined, set_up_flow
+from ordersync_core.flows.handlers.setting_up import retry_quarantined, set_up_flow
 from ordersync_core.flows.model import FlowKind, Guard, shown, shown_quarantined
 from ordersync_core.kernel.errors import InvalidInput, NotFound
 from ordersync_core.kernel.moments import rfc3339

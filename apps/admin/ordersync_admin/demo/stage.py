@@ -35,7 +35,7 @@ from ordersync_core.administrations.model import Role
 from ordersync_core.connections.commands import BeginAuthorisation, CreateConnection
 from ordersync_core.connections.handlers import begin_authorisation, create_connection
 from ordersync_core.flows.commands import SetUpFlow
-from ordersync_core.flows.handlers import set_up_flow
+from ordersync_core.flows.handlers.setting_up import set_up_flow
 from ordersync_core.flows.model import FlowKind
 from ordersync_core.kernel.errors import ExternalFailure, PermanentFailure
 

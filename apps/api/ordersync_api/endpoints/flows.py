@@ -6,8 +6,8 @@ from attrs import field, frozen
 from ordersync_api.calls import Answer, Call, PageQuery
 from ordersync_api.operations import Operations
 from ordersync_api.shapes import ExecutionShown, FlowShown, ListOf, QuarantinedShown, Retried
-from ordersync_core.flows import handlers
 from ordersync_core.flows.commands import RetryQuarantined, SetUpFlow
+from ordersync_core.flows.handlers import setting_up
 from ordersync_core.flows.model import Execution, FlowKind, Guard, Quarantined, shown, shown_quarantined
 from ordersync_core.flows.ports import FlowQueries
 from ordersync_core.kernel.errors import NotFound
@@ -48,7 +48,7 @@ def get_flow(call: Call, kind: FlowKind) -> Answer:
 def put_flow(call: Call, kind: FlowKind, body: FlowSetUp) -> Answer:
     """Set a flow up, or replace its source."""
     command = SetUpFlow(kind=kind, connection_id=body.connection_id, aspects=body.aspects, guard=body.guard)
-    return Answer(body=shown(call.run(handlers.set_up_flow, command)))
+    return Answer(body=shown(call.run(setting_up.set_up_flow, command)))
 
 
 @operations.get("/v1/flows/{kind}/quarantine", answers={200: ListOf[QuarantinedShown]})
@@ -61,7 +61,7 @@ def list_quarantine(call: Call, kind: FlowKind, query: PageQuery) -> Answer:
 @operations.post("/v1/flows/{kind}/quarantine:retry", answers={202: Retried})
 def retry_quarantined(call: Call, kind: FlowKind, body: Retrying) -> Answer:
     """Build quarantined records again in the next run."""
-    count = call.run(handlers.retry_quarantined, RetryQuarantined(kind=kind, keys=body.keys))
+    count = call.run(setting_up.retry_quarantined, RetryQuarantined(kind=kind, keys=body.keys))
     return Answer(body={"records": count}, status=202)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from attrs import evolve, field, frozen
 
-from ordersync_core.connections.ports import SourceRecord
+from ordersync_core.connections.ports import SourcePage, SourceRecord
 from ordersync_core.flows.model import Counts, KnownRecord, Quarantined, RawRecord, Stored
 from ordersync_core.flows.ports import ItemMapping
 from ordersync_core.items.model import Item, ItemCode, delete, put, supply
@@ -290,3 +290,19 @@ def _is_older(version: int | None, than: int | None) -> bool:
 def _newer(version: int | None, stored: int | None) -> int | None:
     """A read without versions keeps the one that is known."""
     return stored if version is None else version
+
+
+def tombstoned(batch: SourcePage, records: Sequence[SourceRecord], known: Mapping[str, KnownRecord]) -> list[str]:
+    """Keys that the source removed, unless a record of the same batch or store is of a later version."""
+    if not batch.tombstones:
+        return []
+    versions = [(key, record.source_version) for key, record in known.items()]
+    versions += [(record.key, record.version) for record in records]
+    newest: dict[str, int] = {}
+    for key, version in versions:
+        newest[key] = max(newest.get(key, 0), version or 0)
+    return [
+        tombstone.key
+        for tombstone in batch.tombstones
+        if tombstone.key in newest and (tombstone.version is None or newest[tombstone.key] <= tombstone.version)
+    ]

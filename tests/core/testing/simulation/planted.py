@@ -10,7 +10,7 @@ from uuid import UUID
 
 from attrs import evolve
 
-from ordersync_core.flows import handlers as flow_handlers
+from ordersync_core.flows.handlers import applying, reading
 from ordersync_core.flows.model import KnownRecord, RawRecord
 from ordersync_core.jobs.handlers import resubmit_run
 from ordersync_core.kernel.canonical import content_hash
@@ -64,7 +64,7 @@ def no_inbox() -> Iterator[None]:
 @contextmanager
 def cursor_ahead_of_rows() -> Iterator[None]:
     """The cursor is committed, and then the rows that it covers."""
-    apply = flow_handlers._apply
+    apply = applying.apply_batch
 
     def ahead(run: Any, execution: Any, batch: Any, **ports: Any) -> Any:
         if batch.cursor is not None:
@@ -74,7 +74,7 @@ def cursor_ahead_of_rows() -> Iterator[None]:
                 uow.commit()
         return apply(run, execution, batch, **ports)
 
-    with patch.object(flow_handlers, "_apply", ahead):
+    with patch.object(reading, "apply_batch", ahead):
         yield
 
 
@@ -174,7 +174,7 @@ def lease_taken_without_its_term() -> Iterator[None]:
 @contextmanager
 def raw_rows_saved_never_applied() -> Iterator[None]:
     """The records are committed with the cursor, and built after that; what was not built then never is."""
-    apply = flow_handlers._apply
+    apply = applying.apply_batch
 
     def saved_first(run: Any, execution: Any, batch: Any, **ports: Any) -> Any:
         with ports["uows"]() as uow:
@@ -188,7 +188,7 @@ def raw_rows_saved_never_applied() -> Iterator[None]:
         return apply(run, execution, batch, **ports)
 
     with (
-        patch.object(flow_handlers, "_apply", saved_first),
+        patch.object(reading, "apply_batch", saved_first),
         patch.object(MemoryRawRepository, "unapplied", lambda self, version, limit: []),
     ):
         yield

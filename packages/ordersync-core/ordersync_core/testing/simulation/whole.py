@@ -19,9 +19,9 @@ from ordersync_core.connections.handlers import (
 )
 from ordersync_core.connections.model import ConnectionState
 from ordersync_core.dispatch import resubmit
-from ordersync_core.flows import handlers as flow_handlers
 from ordersync_core.flows.commands import SetUpFlow
-from ordersync_core.flows.handlers import set_up_flow
+from ordersync_core.flows.handlers import running
+from ordersync_core.flows.handlers.setting_up import set_up_flow
 from ordersync_core.flows.model import FlowKind
 from ordersync_core.items.commands import DeleteItem, PutItem
 from ordersync_core.items.handlers import delete_item, put_item
@@ -66,7 +66,7 @@ LOOKED_AT: Final = timedelta(seconds=20)
 def small_numbers() -> Iterator[None]:
     """A handful of rows is to be several transactions, and a handful of failures to open a breaker."""
     with (
-        patch.object(flow_handlers, "BATCH", 4),
+        patch.object(running, "BATCH", 4),
         patch.object(messaging_handlers, "BATCH", 5),
         patch.object(health, "OPENS_AT", 3),
     ):
