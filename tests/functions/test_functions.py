@@ -11,11 +11,15 @@ from ordersync_core.jobs.commands import StartRun
 from ordersync_core.jobs.handlers import start_run
 from ordersync_core.jobs.model import JobType
 from ordersync_core.kernel.errors import InvalidInput, NotFound
+from ordersync_core.messaging.commands import TakeDue
 from ordersync_core.messaging.envelope import EVENTS, QUEUED_JOBS, WEBHOOKS
+from ordersync_core.messaging.handlers import take_due
 from ordersync_core.messaging.queue import Message
+from ordersync_core.testing.clocks import ManualClock
 from ordersync_functions import functions, health, housekeeping
+from ordersync_functions.publish import Publisher
 from tests.functions.receiving import Receiver, receiving
-from tests.functions.stack import Stack
+from tests.functions.stack import PLATFORM, Stack
 
 
 def ready(stack: Stack, queue: str) -> int:
@@ -146,6 +150,24 @@ def test_a_visit_leaves_the_next_moment_as_a_hint(stack: Stack) -> None:
     ((due,),) = stack.rows("admin", "SELECT due_at FROM wake")
     ((owed,),) = stack.rows("demo", "SELECT ticket_at FROM outbox")
     assert due == owed
+
+
+def test_the_sweep_goes_on_when_the_clock_is_set_back(stack: Stack) -> None:
+    context = stack.administration()
+    clock, period = ManualClock(stack.parts.clock.now()), timedelta(seconds=30)
+    publisher = Publisher(stack.parts.application, stack.parts.administrations, clock, sweep=period)
+    publisher.publish()  # the sweep of a process that begins
+    stack.put(context, ["one"])
+    wait_for(lambda: bool(stack.rows("admin", "SELECT administration FROM wake")))
+    stack.parts.application.run(take_due, TakeDue(), PLATFORM)  # its hint gets lost
+
+    clock.advance(-timedelta(hours=1))
+    for _ in range(31):
+        clock.advance(timedelta(seconds=1))
+        publisher.publish()
+    publisher.close()
+
+    assert stack.rows("demo", "SELECT number FROM outbox") == [(1,)]
 
 
 def test_a_waiting_run_gets_its_ticket(stack: Stack) -> None:

@@ -79,6 +79,8 @@ class Host:
             signaled = await _wait(signal, (tick - self._parts.clock.now()).total_seconds())
             now = self._parts.clock.now()
             if stop.is_set() or not (signaled or now >= tick):
+                # the clock may have been set back: the tick that was waited for would be far away then
+                tick = min(tick, next_tick(timer.schedule, after=now))
                 continue
             signal.clear()
             if now >= tick:

@@ -82,6 +82,8 @@ class Publisher:
 
     def _swept(self) -> list[str]:
         now = self._clock.now()
+        if now < self._swept_at:
+            self._swept_at = now - SWEEP_EVERY  # the clock was set back
         if now - self._swept_at < SWEEP_EVERY:
             return []
         due = due_in_sweep(self._administrations.codes(), after=self._swept_at, until=now, period=self._sweep)
@@ -142,7 +144,10 @@ class Publisher:
             return None
         sent = self._relay(administration)
         earliest = self._application.run(earliest_ticket_at, FindEarliestTicket(), tenant(NAME, administration))
-        return None if earliest is None else self._next_visit(administration, earliest, sent)
+        if earliest is None:
+            self._fruitless.pop(administration, None)
+            return None
+        return self._next_visit(administration, earliest, sent)
 
     def _relay(self, administration: str) -> int:
         context = tenant(NAME, administration)
