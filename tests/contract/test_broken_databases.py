@@ -475,9 +475,9 @@ def replaces_deliveries_that_are_there(patch: pytest.MonkeyPatch) -> None:
 def parks_the_webhooks_of_others(patch: pytest.MonkeyPatch) -> None:
     park = MemoryDeliveryRepository.park
 
-    def park_all(self: MemoryDeliveryRepository, webhook_id: UUID, at: datetime) -> int:
+    def park_all(self: MemoryDeliveryRepository, webhook_id: UUID) -> int:
         ids = {delivery.webhook_id for delivery in self._transaction.rows(DELIVERIES).values()}
-        return sum(park(self, id, at) for id in ids)
+        return sum(park(self, id) for id in ids)
 
     patch.setattr(MemoryDeliveryRepository, "park", park_all)
 

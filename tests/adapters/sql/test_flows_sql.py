@@ -7,7 +7,7 @@ import pytest
 from attrs import evolve
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import delete, insert
+from sqlalchemy import delete
 
 from ordersync_adapters.sql.flows import FlowSqlQueries, SqlExecutions, SqlFlows, SqlQuarantine
 from ordersync_adapters.sql.tables.flows import execution_log, quarantine
@@ -151,31 +151,3 @@ def test_queries_see_what_is_committed(store: Store) -> None:
     with store.transaction() as transaction:
         transaction.execute(delete(flow_rows))
         commit(transaction)
-
-
-def test_events_of_a_run_are_its_numbered_rows(store: Store) -> None:
-    run, other = uuid4(), uuid4()
-    numbers = iter(range(1, 100))
-    with store.transaction() as transaction:
-        transaction.execute(
-            insert(outbox),
-            [
-                {
-                    "id": uuid4(),
-                    "event_type": "item.created",
-                    "version": 1,
-                    "effect": "create",
-                    "entity_type": "item",
-                    "key": "A",
-                    "occurred_at": NOON,
-                    "triggered_by": "a test",
-                    "correlation_id": str(run if is_ours else other),
-                    "before": {},
-                    "number": next(numbers) if numbered else None,
-                }
-                for is_ours, numbered in [(True, True), (True, True), (True, False), (False, True)]
-            ],
-        )
-        commit(transaction)
-    queries = FlowSqlQueries(store.read)
-    assert [queries.events_of_run(id) for id in (run, other, uuid4())] == [2, 1, 0]

@@ -23,22 +23,22 @@ class TestBreaker:
         assert failed(10).open_since == NOON
 
     def test_a_success_between_starts_the_count_again(self) -> None:
-        assert not failed(9, health=after_success(failed(9), at=NOON)).is_open
+        assert not failed(9, health=after_success(failed(9))).is_open
 
     def test_it_stays_open_since_the_same_moment(self) -> None:
         assert failed(30, at=NOON + timedelta(hours=1), health=failed(10)).open_since == NOON
 
     def test_the_first_success_closes_it_and_what_waited_drains(self) -> None:
-        health = after_success(failed(10), at=NOON)
+        health = after_success(failed(10))
         assert (health.is_open, health.recovering) == (False, True)
 
     def test_it_drains_on_after_a_failure_between(self) -> None:
-        draining = after_success(failed(10), at=NOON)
+        draining = after_success(failed(10))
         assert failed(9, health=draining).recovering
-        assert after_success(failed(9, health=draining), at=NOON).recovering
+        assert after_success(failed(9, health=draining)).recovering
 
     def test_ten_failures_while_draining_open_it_again(self) -> None:
-        health = failed(10, health=after_success(failed(10), at=NOON))
+        health = failed(10, health=after_success(failed(10)))
         assert (health.is_open, health.recovering) == (True, False)
 
     @given(outcomes)
@@ -46,7 +46,7 @@ class TestBreaker:
         health, in_a_row, now, failing_since, opened = Health(), 0, NOON, None, False
         for success, later in outcomes:
             now += later
-            health = after_success(health, at=now) if success else after_failure(health, at=now)
+            health = after_success(health) if success else after_failure(health, at=now)
             in_a_row = 0 if success else in_a_row + 1
             failing_since = None if success else failing_since or now
             opened = opened or health.is_open
@@ -63,6 +63,6 @@ class TestDisabling:
         assert must_disable(health, now=NOON + age) == (failures >= 100 and age >= timedelta(days=5))
 
     def test_one_success_starts_both_again(self) -> None:
-        health = failed(150, health=after_success(failed(150), at=NOON), at=NOON + timedelta(days=4))
+        health = failed(150, health=after_success(failed(150)), at=NOON + timedelta(days=4))
         assert not must_disable(health, now=NOON + timedelta(days=6))
         assert must_disable(health, now=NOON + timedelta(days=9))

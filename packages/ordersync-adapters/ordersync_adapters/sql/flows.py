@@ -7,14 +7,13 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, delete, func, select, tuple_
+from sqlalchemy import Connection, Row, delete, select, tuple_
 
 from ordersync_adapters.sql import bulk
 from ordersync_adapters.sql.bulk import among
 from ordersync_adapters.sql.keys_seen import sql_keys_seen
 from ordersync_adapters.sql.reads import SqlReads, page_of
 from ordersync_adapters.sql.tables.flows import execution_log, flows, quarantine
-from ordersync_adapters.sql.tables.messaging import outbox
 from ordersync_core.flows.model import Counts, Execution, Flow, FlowKind, Guard, Quarantined, Step
 from ordersync_core.flows.ports import KeysSeen
 from ordersync_core.kernel.moments import rfc3339
@@ -109,11 +108,6 @@ class FlowSqlQueries(SqlReads):
         with self._connect() as connection:
             row = connection.execute(select(execution_log).where(execution_log.c.run_id == run_id)).one_or_none()
         return None if row is None else to_execution(row)
-
-    def events_of_run(self, run_id: UUID) -> int:
-        told = select(func.count()).where(outbox.c.correlation_id == str(run_id), outbox.c.number.is_not(None))
-        with self._connect() as connection:
-            return connection.execute(told).scalar_one()
 
     @contextmanager
     def keys_seen(self, connector: str, connection_id: UUID, entity: str) -> Iterator[KeysSeen]:

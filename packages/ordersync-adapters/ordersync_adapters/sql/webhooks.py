@@ -302,7 +302,7 @@ class SqlDeliveries:
         SqlWebhooks(self._connection).of_deliveries([ticket.id for ticket in tickets])
         note_tickets(self._connection, delivery_rows, tickets)
 
-    def park(self, webhook_id: UUID, at: datetime) -> int:
+    def park(self, webhook_id: UUID) -> int:
         return self._change(webhook_id, is_waiting, state=DeliveryState.PARKED.value, ticket_at=None, tickets=0)
 
     def unpark(self, webhook_id: UUID, at: datetime) -> int:

@@ -143,10 +143,6 @@ class FlowQueries(Queries, Protocol):
 
     def execution(self, run_id: UUID) -> Execution | None: ...
 
-    def events_of_run(self, run_id: UUID) -> int:
-        """How many numbered events a run's changes became: rows of the outbox with the run as correlation."""
-        ...
-
 
 class ItemMapping(Protocol):
     def __call__(self, raw: Mapping[str, Any], settings: Mapping[str, Any]) -> Item:

@@ -23,7 +23,7 @@ class DeleteWebhook:
 
 
 class Backlog(StrEnum):
-    """What enabling does with what was not sent: send the parked, replay since a moment, or neither."""
+    """What enabling does with what was not sent: send the parked, or cancel them."""
 
     SEND_PARKED = "send_parked"
     CANCEL_PARKED = "cancel_parked"

@@ -32,7 +32,7 @@ class Health:
         return self.open_since is not None
 
 
-def after_success(health: Health, *, at: datetime) -> Health:
+def after_success(health: Health) -> Health:
     """Healthy again; a breaker that was open leaves a drain behind."""
     return Health(recovering=health.is_open or health.recovering)
 

@@ -82,7 +82,8 @@ class Delivery:
     attempts: finished tries so far.
     earlier_attempts: how many of them came before somebody asked to send it again; the schedule counts from there.
     first_attempt_at: when the present round's first attempt ended; None before.
-    ticket_at: when it owes a ticket: the due time of its next attempt; None once it has an outcome.
+    ticket_at: when it owes a ticket: the due time of its next attempt; None once it has an outcome, and while it is
+        held back or parked.
     tickets: how many tickets were sent for the attempt that is due; above zero it counts into the window.
     """
 

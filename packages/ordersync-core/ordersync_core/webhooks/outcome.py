@@ -50,7 +50,7 @@ def after_attempt(
     )
     verdict = classify(response.status)
     if verdict is Verdict.SUCCESS:
-        health = after_success(webhook.health, at=at)
+        health = after_success(webhook.health)
         return Outcome(
             delivery=_tried(delivery, at, state=DeliveryState.DELIVERED, finished_at=at, reason=None),
             webhook=webhook if health == webhook.health else evolve(webhook, health=health),

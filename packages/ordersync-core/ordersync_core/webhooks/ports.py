@@ -74,7 +74,7 @@ class DeliveryRepository(Protocol):
 
     def ticketed(self, tickets: Sequence[Ticketed]) -> None: ...
 
-    def park(self, webhook_id: UUID, at: datetime) -> int:
+    def park(self, webhook_id: UUID) -> int:
         """Every waiting delivery of it becomes parked; answers how many."""
         ...
 

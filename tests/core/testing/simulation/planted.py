@@ -29,7 +29,7 @@ from ordersync_core.testing.memory_queue import MemoryQueue
 from ordersync_core.testing.simulation import shells
 from ordersync_core.webhooks.handlers import attempts
 from ordersync_core.webhooks.handlers.again import resubmit_delivery
-from ordersync_core.webhooks.model import DeliveryState
+from ordersync_core.webhooks.model import Delivery, DeliveryState
 from ordersync_core.webhooks.outcome import after_attempt, probes_at
 
 
@@ -221,7 +221,14 @@ def resubmit_swallowed() -> Iterator[None]:
 @contextmanager
 def held_back_is_sent() -> Iterator[None]:
     """A ticket that lies in the queue is sent, although its delivery waits behind a breaker by now."""
-    with patch.object(attempts, "_hold_back", lambda uow, doubtful: set()):
+
+    def waits(delivery: Delivery, attempt: int, now: Any) -> bool:
+        return delivery.state is DeliveryState.WAITING and delivery.attempts + 1 == attempt
+
+    with (
+        patch.object(attempts, "_hold_back", lambda uow, doubtful, now: set()),
+        patch.object(attempts, "_is_due", waits),
+    ):
         yield
 
 

@@ -67,7 +67,6 @@ has_no_outcome = outbox.c.ticket_at.is_not(None)
 Index("ix_outbox_unnumbered", outbox.c.order, postgresql_where=is_unnumbered, sqlite_where=is_unnumbered)
 Index("uq_outbox_number", outbox.c.number, unique=True, postgresql_where=is_numbered, sqlite_where=is_numbered)
 Index("ix_outbox_owed", outbox.c.ticket_at, postgresql_where=has_no_outcome, sqlite_where=has_no_outcome)
-Index("ix_outbox_correlation_id", outbox.c.correlation_id, postgresql_where=is_numbered, sqlite_where=is_numbered)
 
 # Which messages a handler has had the effects of.
 inbox = Table(

@@ -15,9 +15,7 @@ from ordersync_core.testing.contracts.databases import (
     DatabasesContract,
     all_rows,
     hesitate,
-    number,
     open_tenant,
-    put_items,
     queries,
     retried,
     together,
@@ -126,17 +124,6 @@ class FlowsContract(DatabasesContract):
         for limit in (1, 3, 50):
             listed = all_rows(lambda page: queries(databases).executions(ITEM, page), limit=limit)
             assert listed == executions[::-1]
-
-    def test_the_events_of_a_run_are_counted(self, databases: Databases) -> None:
-        run, other = new_id(), new_id()
-        put_items(databases, "A", "B", "C", correlation_id=str(run))
-        put_items(databases, "D", correlation_id=str(other))
-        number(databases, limit=2)
-        assert queries(databases).events_of_run(run) == 2
-
-        number(databases)
-        assert queries(databases).events_of_run(run) == 3
-        assert queries(databases).events_of_run(new_id()) == 0
 
     # quarantine
 

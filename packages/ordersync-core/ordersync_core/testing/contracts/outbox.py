@@ -278,7 +278,7 @@ class OutboxContract(DatabasesContract):
 
         handle(databases, row.id)
         with open_tenant(databases) as uow:
-            uow.deliveries.park(webhook.id, NOON)
+            uow.deliveries.park(webhook.id)
             uow.commit()
         assert earliest() is None
 

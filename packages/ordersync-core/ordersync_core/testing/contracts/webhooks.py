@@ -397,13 +397,13 @@ class DeliveriesContract(DatabasesContract):
         elsewhere = a_delivery(other)
         deliver(databases, a_delivery(webhook, 1, tickets=1), a_delivery(webhook, 2), done, elsewhere)
 
-        assert self.change(databases, "park", webhook.id, NOON) == 2
+        assert self.change(databases, "park", webhook.id) == 2
 
         parked = queries(databases).deliveries(webhook.id, PageRequest(), state=DeliveryState.PARKED).rows
         assert [(d.position, d.ticket_at, d.tickets) for d in parked] == [(1, None, 0), (2, None, 0)]
         assert queries(databases).delivery(done.id)[0] == done
         assert queries(databases).delivery(elsewhere.id)[0] == elsewhere
-        assert self.change(databases, "park", webhook.id, NOON) == 0
+        assert self.change(databases, "park", webhook.id) == 0
 
     def test_what_was_parked_waits_again(self, databases: Databases) -> None:
         webhook = a_webhook()
@@ -521,9 +521,9 @@ class DeliveriesContract(DatabasesContract):
             assert dead == deliveries[::2]
         assert queries(databases).delivery(new_id()) is None
 
-    def change(self, databases: Databases, name: str, webhook_id: UUID, at: datetime) -> int:
+    def change(self, databases: Databases, name: str, webhook_id: UUID, *at: datetime) -> int:
         with open_tenant(databases) as uow:
-            count: int = getattr(uow.deliveries, name)(webhook_id, at)
+            count: int = getattr(uow.deliveries, name)(webhook_id, *at)
             uow.commit()
             return count
 

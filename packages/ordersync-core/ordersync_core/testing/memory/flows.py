@@ -9,7 +9,6 @@ from attrs import evolve
 from ordersync_core.flows.model import Execution, Flow, FlowKind, KnownRecord, Quarantined, RawRecord, Stored
 from ordersync_core.kernel.canonical import spelling
 from ordersync_core.kernel.paging import Page, PageRequest
-from ordersync_core.testing.memory.outbox import OUTBOX
 from ordersync_core.testing.memory.pages import page_of
 from ordersync_core.testing.memory.transaction import MemoryDatabase, Table, Transaction, json_copy
 
@@ -199,10 +198,6 @@ class MemoryFlowQueries:
 
     def execution(self, run_id: UUID) -> Execution | None:
         return self._database.row(EXECUTIONS, run_id)
-
-    def events_of_run(self, run_id: UUID) -> int:
-        rows = self._database.rows(OUTBOX).values()
-        return sum(row.number is not None and row.correlation_id == str(run_id) for row in rows)
 
 
 def raw_records(connector: str, connection_id: UUID, entity: str) -> Table[str, RawRecord]:

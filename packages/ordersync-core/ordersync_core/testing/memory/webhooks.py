@@ -84,7 +84,7 @@ class MemoryDeliveryRepository:
         MemoryWebhookRepository(self._transaction).of_deliveries([ticket.id for ticket in tickets])
         note_tickets(self._transaction, DELIVERIES, tickets)
 
-    def park(self, webhook_id: UUID, at: datetime) -> int:
+    def park(self, webhook_id: UUID) -> int:
         return self._change(
             webhook_id,
             _is_waiting,

@@ -151,7 +151,7 @@ def _settle(
 ) -> Webhook:
     """What the results mean for the webhook's other deliveries: park them, hold them back, or let them in again."""
     if any(outcome.disabled for outcome in outcomes):
-        uow.deliveries.park(webhook.id, now)
+        uow.deliveries.park(webhook.id)
         return webhook
     return let_in(uow, webhook, sum(outcome.drains for outcome in outcomes), now, policy)
 

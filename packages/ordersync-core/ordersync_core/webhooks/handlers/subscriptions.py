@@ -80,7 +80,7 @@ def disable_webhook(command: DisableWebhook, *, uow: WebhooksUnitOfWork, clock: 
     with uow:
         disabled = disable(find_webhook(uow, command.id), command.reason)
         uow.webhooks.save([disabled])
-        uow.deliveries.park(disabled.id, clock.now())
+        uow.deliveries.park(disabled.id)
         uow.commit()
     return disabled
 

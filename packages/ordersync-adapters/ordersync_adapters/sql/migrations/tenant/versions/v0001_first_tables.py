@@ -77,12 +77,6 @@ def _messaging() -> None:
         sqlite_autoincrement=True,
     )
     _partial_index(
-        "ix_outbox_correlation_id",
-        "outbox",
-        ["correlation_id"],
-        where="number IS NOT NULL",
-    )
-    _partial_index(
         "ix_outbox_owed",
         "outbox",
         ["ticket_at"],
