@@ -68,7 +68,7 @@ def _move_flow_cursor(run: Run, execution: Execution, *, uows: Opens[FlowsUnitOf
 
 
 def batches(pages: Iterable[SourcePage], size: int) -> Iterator[SourcePage]:
-    """Whole pages put together until at least `size` entries; the cursor is the last page's.
+    """Whole pages put together until at least `size` records; the cursor is the last page's.
 
     When the source fails for now, what it brought before comes first: the next attempt goes on from there.
     """
@@ -77,7 +77,7 @@ def batches(pages: Iterable[SourcePage], size: int) -> Iterator[SourcePage]:
     try:
         for page in pages:
             held.append(page)
-            if sum(len(page.records) + len(page.tombstones) + len(page.broken) for page in held) >= size:
+            if sum(len(page.records) for page in held) >= size:
                 yield _together(held)
                 held = []
     except TemporaryFailure as error:
