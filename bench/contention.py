@@ -4,8 +4,7 @@
 
 The import is a run of the Jobs shell in a process of its own, with its message, locks and leases; only the network is
 left out. This process puts one item after the other through the application, `--every` so many seconds. Prints one JSON
-object with the milliseconds that a put took. Exit code 1: the 99th percentile is a second or more, or the run lost a
-lock, a lease or a row.
+object with the milliseconds that a put took. Exit code 1: the run lost a lock, a lease or a row.
 """
 
 import argparse
