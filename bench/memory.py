@@ -2,8 +2,8 @@
 
     python -m bench.memory [--database sqlite|postgres] [--small 10000] [--large 500000]
 
-Each import runs in a process of its own and reads its pages from files. Prints one JSON object; the goal is reached when
-the large one takes at most 40 MB more than the small one.
+Each import runs in a process of its own and reads its pages from files. Prints one JSON object; the goal is reached
+when the large one takes at most 40 MB more than the small one.
 """
 
 import argparse

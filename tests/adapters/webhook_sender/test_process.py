@@ -11,22 +11,23 @@ from pathlib import Path
 import pytest
 
 from ordersync_adapters.system import SystemClock
+from ordersync_adapters.webhook_sender import process
 from ordersync_adapters.webhook_sender.process import GONE, ProcessWebhookSender
 from tests.adapters.webhook_sender.receivers import Reader, Receiver, Writer, answering, receiver, response
-from tests.adapters.webhook_sender.test_sender import a_request
+from tests.adapters.webhook_sender.test_sender import QUICK, a_request
 
 WITHIN = 10.0
 
 
-async def ended(process: int) -> None:
+async def ended(child: int) -> None:
     async with asyncio.timeout(WITHIN):
-        while _is_alive(process):
+        while _is_alive(child):
             await asyncio.sleep(0.02)
 
 
-def _is_alive(process: int) -> bool:
+def _is_alive(child: int) -> bool:
     try:
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        return Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
 
@@ -89,6 +90,26 @@ def test_a_signal_to_all_of_the_group_does_not_end_it(number: int) -> None:
             await sender.close()
             await ended(first)
             assert sender.process_id is None
+
+    asyncio.run(go())
+
+
+def test_one_that_stands_still_is_ended_and_the_next_request_starts_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "SLACK", 0.5)
+
+    async def go() -> None:
+        sender = ProcessWebhookSender(SystemClock(), allow_private=True, patience=QUICK)
+        async with receiver(answering(response("200 OK"))) as told:
+            await sender.send(a_request(told.url))
+            first = sender.process_id
+            assert first is not None
+            os.kill(first, signal.SIGSTOP)
+            async with asyncio.timeout(WITHIN):
+                assert (await sender.send(a_request(told.url))).error == GONE
+                await ended(first)
+                while (await sender.send(a_request(told.url))).status != 200:
+                    await asyncio.sleep(0.02)
+            await sender.close()
 
     asyncio.run(go())
 

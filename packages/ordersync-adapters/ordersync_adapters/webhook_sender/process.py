@@ -30,6 +30,9 @@ MODULE: Final = "ordersync_adapters.webhook_sender.process"
 ENDS_WITHIN: Final = 2.0
 """Seconds that the process has to end by itself."""
 
+SLACK: Final = 5.0
+"""Seconds beyond the patience with a receiver, after which the process is taken to stand still, and is killed."""
+
 GONE: Final = "the process that sends ended before an answer came"
 _LENGTH: Final = struct.Struct("!I")
 
@@ -70,7 +73,8 @@ class ProcessWebhookSender:
     async def open(self) -> "_Child":
         async with self._opening:
             if self._child is None or self._child.ended:
-                self._child = await _Child.start(self._arguments())
+                within = self._patience.total + self._patience.body + SLACK
+                self._child = await _Child.start(self._arguments(), answers_within=within)
             return self._child
 
     def _arguments(self) -> list[str]:
@@ -86,6 +90,7 @@ class _Child:
     """The other end, as the process that started it sees it."""
 
     _process: Process
+    _answers_within: float
     _outgoing: "_Frames"
     _waiting: dict[int, asyncio.Future[Answer]] = field(factory=dict)
     _numbers: "count[int]" = field(factory=count)
@@ -93,12 +98,12 @@ class _Child:
     ended: bool = False
 
     @classmethod
-    async def start(cls, arguments: Sequence[str]) -> "_Child":
+    async def start(cls, arguments: Sequence[str], *, answers_within: float) -> "_Child":
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", MODULE, *arguments, stdin=PIPE, stdout=PIPE
         )
         assert process.stdin is not None
-        child = cls(process, _Frames(process.stdin.write))
+        child = cls(process, answers_within, _Frames(process.stdin.write))
         child._reading = asyncio.create_task(child._read())
         return child
 
@@ -112,7 +117,12 @@ class _Child:
         self._waiting[number] = answer
         self._outgoing.add((number, request.url, dict(request.headers), request.body))
         try:
-            return await answer
+            async with asyncio.timeout(self._answers_within):
+                return await answer
+        except TimeoutError:
+            with suppress(ProcessLookupError):
+                self._process.kill()
+            return Answer(None, None, GONE, b"")
         finally:
             self._waiting.pop(number, None)
 
